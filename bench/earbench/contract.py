@@ -1,0 +1,396 @@
+"""The types a plugin author meets; they know nothing of the engine.
+
+Units: `sample_rate` in hertz, `hop`, `first`, `start`, `stop` and `times` in seconds, `lengths` in samples for waves
+and in frames for features. Shapes are written [clip, layer, time, width].
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Grain = Literal["frame", "mean", "clip"]
+Effort = Literal["quick", "standard", "reference"]
+Search = Literal["fold", "first", "all"]
+Better = Literal["higher", "lower"]
+Batching = Literal["any", "equal"]
+Effect = tuple[str, float]
+"""A named change to a clip's samples, for example `("gain_db", -3.0)`; `earbench.kit.effects` lists them."""
+
+
+# ---- audio with answers ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A stretch of audio with its answer.
+
+    `start` and `stop` are seconds in the file (None: from its beginning, to its end). `group` is what the bootstrap
+    resamples (speaker, recording). `leak` must not straddle splits, where the protocol promises it. Clips of one
+    `pool` stand for one unit of the corpus: one of them is drawn per visit (random crops, stretches of silence).
+    `whole` names the recording that the predictions of its chunks are joined into.
+    """
+
+    id: str
+    audio: Path
+    label: Any
+    group: str
+    start: float | None = None
+    stop: float | None = None
+    pool: str | None = None
+    leak: str | None = None
+    whole: str | None = None
+    effects: tuple[Effect, ...] = ()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Clips in a fixed order; `truth` holds what is not per clip (trial lists, reference segments).
+
+    `seconds`, one duration per clip, is filled in by the engine once it has read the audio.
+    """
+
+    clips: tuple[Clip, ...]
+    truth: Mapping[str, Any] = field(default_factory=dict)
+    seconds: tuple[float, ...] = ()
+
+    def units(self) -> list[list[int]]:
+        """Clip indices, grouped: the clips of one pool together, every other clip alone; order of first appearance.
+
+        >>> a, b, c = (Clip(i, Path("x.wav"), "yes", "anna", pool=p) for i, p in [("1", None), ("2", "p"), ("3", "p")])
+        >>> Split((a, b, c)).units()
+        [[0], [1, 2]]
+        """
+        found: dict[str, list[int]] = {}
+        for index, clip in enumerate(self.clips):
+            found.setdefault(f"pool {clip.pool}" if clip.pool else f"clip {clip.id}", []).append(index)
+        return list(found.values())
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One train/valid/test triple. K-fold cross-validation is a longer list of these."""
+
+    train: Split
+    valid: Split
+    test: Split
+    name: str = "main"
+
+    def splits(self) -> dict[str, Split]:
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One body of data on disk: how it lies there, how much of it there is, and where to get it.
+
+    `counts` is the published census, in the keys of the task's `census`; a corpus that differs is refused unless the
+    user says `--partial`.
+    """
+
+    id: str
+    title: str
+    page: str
+    licence: str
+    layout: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+class Space(Protocol):
+    """What a head can say: labels, symbols, speakers. `len` is the width of the head's output."""
+
+    def __len__(self) -> int: ...
+
+
+class Labels(tuple[str, ...]):
+    """A space of named classes; the position of a name is its class index.
+
+    >>> Labels(("yes", "no")).index("no")
+    1
+    """
+
+    __slots__ = ()
+
+
+# ---- facts about plugins ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class UpstreamCard:
+    """Facts about an encoder, as plain data; None where only the loaded weights can tell.
+
+    `pretraining` is "self-supervised", "supervised" or "none"; `weights` says where they come from; `parity` whether
+    the features were compared with the reference implementation ("run") or only written from its source ("source only").
+    """
+
+    name: str
+    family: str
+    licence: str
+    weights: str
+    pretraining: str = "self-supervised"
+    version: int = 1
+    parameters: int | None = None
+    sample_rate: int | None = None
+    hop: float | None = None
+    layers: int | None = None
+    widths: tuple[int, ...] = ()
+    normalise: bool | None = None
+    parity: str = "source only"
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """Facts about a task, as plain data. `verified` is how far it is proven: "layout", "vectors" or "scores"."""
+
+    name: str
+    version: int
+    title: str
+    corpus: Corpus
+    grain: Grain
+    metrics: tuple[Metric, ...]
+    suite: str
+    protocol: str
+    verified: str = "layout"
+
+
+# ---- encoders --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the user wrote after `--upstream`, taken apart: `name@checkpoint`, `scheme:argument`, with or without
+    `~random`. `revision` is the part of an `ORG/MODEL@REV` argument behind the `@`.
+    """
+
+    text: str
+    name: str
+    argument: str | None = None
+    checkpoint: str | None = None
+    random: bool = False
+    seed: int = 0
+    trust_code: bool = False
+
+
+@dataclass(frozen=True)
+class Features:
+    """All layers of an encoder, with time.
+
+    `frames` [clip, layer, time, width]; `lengths` [clip] counts the true frames of each clip. Frame i is centred at
+    `first + i * hop` seconds, or at `times[clip, i]` where the spacing is irregular. Layers of another width or rate
+    are further named `groups`.
+    """
+
+    frames: Tensor
+    lengths: Tensor
+    hop: float = 0.0
+    first: float = 0.0
+    times: Tensor | None = None
+    groups: Mapping[str, Features] = field(default_factory=dict)
+
+    def pooled(self) -> Tensor:
+        """The mean over true frames: [clip, layer, width], in float32 whatever the frames are stored in."""
+        steps = torch.arange(self.frames.shape[2], device=self.frames.device)
+        mask = (steps < self.lengths[:, None]).to(torch.float32)[:, None, :, None]
+        total = torch.where(mask > 0, self.frames.float(), 0.0).sum(2)
+        return total / self.lengths.clamp_min(1).to(torch.float32)[:, None, None]
+
+
+class Upstream(nn.Module, ABC):
+    """A frozen encoder: waves in, all layers out.
+
+    `encode` is only ever called in eval mode, without gradients, at `sample_rate`, with clips of at least 0.1 s.
+    `batching` is "any" if the features of a clip do not depend on how far it is padded, "equal" if only clips of the
+    same length may share a batch; `bench check` decides which is true, not the author.
+    """
+
+    card: UpstreamCard
+    sample_rate: int
+    hop: float
+    layers: int
+    width: int
+    batching: Batching = "any"
+
+    @classmethod
+    def load(cls, spec: Spec) -> Upstream:
+        """The encoder that `spec` names. The default is for encoders without weights."""
+        from earbench.errors import RequestError
+
+        if spec.checkpoint:
+            raise RequestError(f"upstream '{spec.name}' takes no checkpoint, got '@{spec.checkpoint}'")
+        if spec.random:
+            raise RequestError(f"upstream '{spec.name}' has no learned weights, so '~random' means nothing for it")
+        return cls()
+
+    @abstractmethod
+    def encode(self, waves: Tensor, lengths: Tensor) -> Features:
+        """Features of zero-padded `waves` [clip, sample] whose true lengths are `lengths` [clip] samples."""
+
+    def embed(self, waves: Tensor, lengths: Tensor) -> Tensor:
+        """One vector per clip and layer, [clip, layer, width]: the time mean unless the encoder has its own."""
+        return self.encode(waves, lengths).pooled()
+
+
+class UpstreamPlugin(Protocol):
+    """What an entry point of the group `earbench.upstreams` names: an `Upstream` class, or any object like this."""
+
+    card: UpstreamCard
+
+    def load(self, spec: Spec) -> Upstream: ...
+
+
+# ---- heads -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One point of the head grid. One step is `accum` batches; `every` steps the valid split is judged, and training
+    ends after `patience` judgements without a better one (None: never before `steps`).
+    """
+
+    lr: float
+    batch: int
+    steps: int
+    every: int
+    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    weight_decay: float = 0.0
+    clip: float | None = None
+    accum: int = 1
+    patience: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_(self, **changes: Any) -> Recipe:
+        return replace(self, **changes)
+
+
+class Head(nn.Module, ABC):
+    """The small trained part, behind the layer weights (which are the engine's).
+
+    Random draws in training come from `self.generator`. A head that is a pure function of its parameters and input
+    (no dropout, no buffers, no recurrent kernels) says `stackable = True`, and recipes then train as one.
+    """
+
+    stackable: ClassVar[bool] = False
+    generator: torch.Generator
+
+    @abstractmethod
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Output for `x` [clip, width] (lengths None) or [clip, time, width]."""
+
+    @abstractmethod
+    def loss(self, output: Tensor, lengths: Tensor | None, targets: Tensor, target_lengths: Tensor) -> Tensor:
+        """The scalar that training minimises. `targets` are padded with zeros to `target_lengths`."""
+
+    @abstractmethod
+    def predict(self, output: Tensor, lengths: Tensor | None, times: Tensor | None, **decoding: Any) -> list[Any]:
+        """One prediction per clip in the task's own units: labels, strings, seconds, vectors; never frame numbers."""
+
+
+# ---- scores ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a test set says, unit by unit; the only thing a metric sees.
+
+    `groups` holds one name per unit, or several (a trial has two speakers): a unit's bootstrap weight is the product
+    of the weights of its groups. Every array has one entry per unit along its first axis.
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
+    arrays: Mapping[str, np.ndarray[Any, Any]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a number means, and the one function behind it: `value(rows, weights)`, with a weight per unit.
+
+    `bounds` are the lowest and highest possible values (infinite where there is none); `best` is a perfect score.
+    """
+
+    name: str
+    unit: str
+    better: Better
+    best: float
+    bounds: tuple[float, float]
+    value: Callable[[Rows, np.ndarray[Any, Any]], float] = field(repr=False)
+
+
+# ---- tasks -----------------------------------------------------------------------------------------------------------
+
+
+class Task(ABC):
+    """A question put to the features: facts and a few methods, no training loop of its own."""
+
+    card: ClassVar[TaskCard]
+    layers: ClassVar[str] = "mix"
+    select: ClassVar[str]
+    """What the valid split is judged by: the name of a metric, or "loss"."""
+    search: ClassVar[Search] = "fold"
+    decodings: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    deviations: ClassVar[Mapping[str, str]] = {}
+    """Footnotes: how this task differs from its protocol in every effort, by name, each with its reason."""
+
+    @abstractmethod
+    def folds(self, root: Path, upstream: UpstreamCard) -> Sequence[Fold]:
+        """The splits of the corpus under `root`, in a fixed order. The encoder's hop is known: label frames, chunks."""
+
+    def census(self, folds: Sequence[Fold]) -> Mapping[str, int]:
+        """What is counted against the corpus' published counts: units per split of the first fold, unless overridden."""
+        return {name: len(split.units()) for name, split in folds[0].splits().items()}
+
+    @abstractmethod
+    def space(self, fold: Fold) -> Space: ...
+
+    @abstractmethod
+    def recipes(self, effort: Effort, demo: bool) -> Sequence[Recipe]:
+        """The published grid (small declared recipes on the demo corpus). The engine adds early stopping by effort."""
+
+    def batches(self, split: Split, recipe: Recipe, rng: np.random.Generator) -> Iterator[Sequence[int]]:
+        """Endless batches of clip indices: epochs of shuffled units, one clip of each pool per visit."""
+        from earbench.kit.sampling import shuffled
+
+        return shuffled(split, recipe.batch, rng)
+
+    def weights(self, split: Split, effort: Effort) -> np.ndarray[Any, Any]:
+        """How much each clip of the *valid* split counts when a head is judged: once per unit unless overridden."""
+        from earbench.kit.sampling import unit_weights
+
+        return unit_weights(split)
+
+    @abstractmethod
+    def target(self, clip: Clip, times: Tensor | None, space: Space) -> Tensor:
+        """The answer as a tensor; the engine pads. `times` are the clip's frame times (None without frames)."""
+
+    @abstractmethod
+    def head(self, width: int, space: Space, recipe: Recipe) -> Head: ...
+
+    @abstractmethod
+    def rows(self, split: Split, predictions: Mapping[str, Any]) -> Rows:
+        """What the metrics see, per clip, trial or recording; `predictions` are keyed by clip id."""
+
+    @abstractmethod
+    def ideal(self, split: Split) -> Mapping[str, Any]:
+        """What a perfect head would predict."""
+
+    @abstractmethod
+    def toy(self, root: Path, seed: int) -> None:
+        """Write a tiny tree in the official layout, learnable in seconds."""
+
+
+class Match(Task):
+    """A task without a head: it answers from features alone (query by example, ABX)."""
+
+    @abstractmethod
+    def match(self, split: Split, features: Callable[[str], Tensor]) -> Mapping[str, Any]:
+        """Predictions for `split`; `features(id)` gives a clip's frames [layer, time, width]."""

@@ -86,6 +86,11 @@ class Fold:
     def splits(self) -> dict[str, Split]:
         return {"train": self.train, "valid": self.valid, "test": self.test}
 
+    def each(self, change: Callable[[str, Split], Split]) -> Fold:
+        """The same fold with every split changed by its name."""
+        changed = {name: change(name, split) for name, split in self.splits().items()}
+        return Fold(changed["train"], changed["valid"], changed["test"], self.name)
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -126,8 +131,9 @@ class Labels(tuple[str, ...]):
 class UpstreamCard:
     """Facts about an encoder, as plain data; None where only the loaded weights can tell.
 
-    `pretraining` is "self-supervised", "supervised" or "none"; `weights` says where they come from; `parity` whether
-    the features were compared with the reference implementation ("run") or only written from its source ("source only").
+    `pretraining` is "self-supervised", "supervised" or "none"; `weights` says where they come from ("hub:ORG/MODEL" is
+    fetched on first use); `parity` whether the features were compared with the reference implementation ("run") or
+    only written from its source ("source only").
     """
 
     name: str
@@ -166,7 +172,7 @@ class TaskCard:
 @dataclass(frozen=True)
 class Spec:
     """What the user wrote after `--upstream`, taken apart: `name@checkpoint`, `scheme:argument`, with or without
-    `~random`. `revision` is the part of an `ORG/MODEL@REV` argument behind the `@`.
+    `~random`. `seed` is what fresh weights are drawn from.
     """
 
     text: str
@@ -216,6 +222,10 @@ class Upstream(nn.Module, ABC):
     layers: int
     width: int
     batching: Batching = "any"
+    source: Mapping[str, str] = {}
+    """Where the loaded weights came from, for the record: hub name, commit, file digest. Never a local path."""
+    notes: Sequence[str] = ()
+    """What the user should know about how it was loaded; printed once and kept in the record."""
 
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
@@ -346,7 +356,7 @@ class Task(ABC):
         """The splits of the corpus under `root`, in a fixed order. The encoder's hop is known: label frames, chunks."""
 
     def census(self, folds: Sequence[Fold]) -> Mapping[str, int]:
-        """What is counted against the corpus' published counts: units per split of the first fold, unless overridden."""
+        """What is held against the published counts: units per split of the first fold, unless overridden."""
         return {name: len(split.units()) for name, split in folds[0].splits().items()}
 
     @abstractmethod
@@ -362,7 +372,7 @@ class Task(ABC):
 
         return shuffled(split, recipe.batch, rng)
 
-    def weights(self, split: Split, effort: Effort) -> np.ndarray[Any, Any]:
+    def weights(self, split: Split, effort: Effort) -> np.ndarray[Any, Any]:  # noqa: ARG002
         """How much each clip of the *valid* split counts when a head is judged: once per unit unless overridden."""
         from earbench.kit.sampling import unit_weights
 

@@ -1,0 +1,122 @@
+"""Audio files: what is in them, and samples ready for an encoder (soundfile decodes, soxr resamples)."""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+
+from earbench.contract import Clip
+from earbench.errors import BadAudio
+from earbench.kit import effects
+
+Samples = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file holds: the digest of its bytes, its length and rate; or the `problem` that makes it unusable."""
+
+    digest: str
+    frames: int
+    sample_rate: int
+    problem: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.sample_rate if self.sample_rate else 0.0
+
+
+def read(clip: Clip, sample_rate: int) -> Samples:
+    """The clip's samples, mono float32 in [-1, 1] at `sample_rate`, with its effects applied."""
+    try:
+        with soundfile.SoundFile(clip.audio) as file:
+            start = round((clip.start or 0.0) * file.samplerate)
+            stop = file.frames if clip.stop is None else round(clip.stop * file.samplerate)
+            file.seek(start)
+            samples = file.read(stop - start, dtype="float32", always_2d=True)
+            rate = file.samplerate
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise BadAudio(f"{clip.id} could not be read: {error}", "it was readable before; has it changed?") from None
+    mono = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
+    if rate != sample_rate:
+        mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
+    return effects.apply(np.ascontiguousarray(mono, dtype=np.float32), sample_rate, clip.effects)
+
+
+def probe(path: Path) -> Facts:
+    """Decode the whole file once: its digest, length and rate, or what is wrong with it."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Facts("", 0, 0, error.strerror or str(error))
+    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+    if not data:
+        return Facts(digest, 0, 0, "the file is empty")
+    try:
+        with soundfile.SoundFile(BytesIO(data)) as file:
+            samples = file.read(dtype="float32")
+            facts = Facts(digest, len(samples), file.samplerate, _problem(file, samples))
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        return Facts(digest, 0, 0, f"cannot be decoded: {str(error).rpartition(': ')[2]}")
+    return facts
+
+
+def _problem(file: Any, samples: Samples) -> str | None:
+    if len(samples) == 0:
+        return "holds no samples"
+    if len(samples) < file.frames or "(should be" in file.extra_info:
+        return "is cut off: shorter than its header says"
+    if not np.isfinite(samples).all():
+        return "holds NaN or infinite samples"
+    return None
+
+
+def fingerprints(paths: Iterable[Path], cache: Path, tick: Callable[[], None]) -> dict[Path, Facts]:
+    """Facts of every file. What was read before is remembered by path, size and time."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(cache / "fingerprints.sqlite", timeout=60)) as memory:
+        memory.execute("CREATE TABLE IF NOT EXISTS facts (path TEXT PRIMARY KEY, stamp TEXT, facts TEXT)")
+        known = {path: (stamp, facts) for path, stamp, facts in memory.execute("SELECT path, stamp, facts FROM facts")}
+        with ThreadPoolExecutor() as pool:
+            return _gather(list(paths), known, memory, pool, tick)
+
+
+def _gather(
+    paths: list[Path],
+    known: dict[str, tuple[str, str]],
+    memory: sqlite3.Connection,
+    pool: ThreadPoolExecutor,
+    tick: Callable[[], None],
+) -> dict[Path, Facts]:
+    found: dict[Path, Facts] = {}
+    for path, (stamp, facts) in zip(paths, pool.map(lambda path: _remembered(path, known), paths), strict=True):
+        found[path] = facts
+        tick()
+        if facts.problem is None and known.get(str(path), ("",))[0] != stamp:
+            row = (str(path), stamp, f"{facts.digest} {facts.frames} {facts.sample_rate}")
+            memory.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", row)
+    memory.commit()
+    return found
+
+
+def _remembered(path: Path, known: dict[str, tuple[str, str]]) -> tuple[str, Facts]:
+    """The file's stamp and facts: from memory if the stamp still holds, else read. Problems are never remembered."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        return "", Facts("", 0, 0, error.strerror or str(error))
+    stamp = f"{state.st_size} {state.st_mtime_ns}"
+    old_stamp, old = known.get(str(path), ("", ""))
+    if old_stamp == stamp:
+        digest, frames, rate = old.split()
+        return stamp, Facts(digest, int(frames), int(rate))
+    return stamp, probe(path)

@@ -1,0 +1,274 @@
+"""The command `bench`. Results go to stdout, progress and errors to stderr; torch is imported only by what needs it."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tabulate import tabulate
+
+from earbench import config
+from earbench.config import Settings
+from earbench.errors import BenchError, RequestError
+
+app = typer.Typer(
+    name="bench",
+    help="How good are an audio encoder's representations, on what, and is it really better than the others?",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+cache_app = typer.Typer(help="The feature store: what is in it, is it sound, make it smaller.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+Config = Annotated[Path | None, typer.Option("--config", help="Use this bench.toml.")]
+Cache = Annotated[Path | None, typer.Option("--cache", help="Keep features and fits here.")]
+Results = Annotated[Path | None, typer.Option("--results", help="Keep records and boards here.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Data = Annotated[str | None, typer.Option("--data", help="The corpus folder, or 'demo' for the built-in corpus.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.command()
+def run(
+    upstream: Annotated[str, typer.Option(help="Encoders, separated by commas: NAME, NAME@PATH, hf:DIR, NAME~random.")],
+    task: Annotated[str, typer.Option(help="Tasks, separated by commas; @SUITE and 'all' are lists of tasks.")],
+    data: Data = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Accept a corpus that is not whole; stays off boards.")
+    ] = False,
+    effort: Annotated[str | None, typer.Option(help="quick, standard or reference.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps, …")] = None,
+    dtype: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Train heads from this many seeds.")] = None,
+    layers: Annotated[str | None, typer.Option(help="mix, last, each, or a layer number.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what the run would take, and stop.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Run even if there is a record; the old one stays.")] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither use nor keep stored features and fits.")
+    ] = False,
+    results: Results = None,
+    cache: Cache = None,
+    config: Config = None,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Score encoders on tasks: one record each, with interval, cost and provenance."""
+    with told(debug):
+        settings = settings_for(config, results, cache, effort=effort, device=device, dtype=dtype, seeds=seeds)
+        from earbench.commands import run_all
+
+        names = [name for name in upstream.split(",") if name]
+        tasks = [name for name in task.split(",") if name]
+        options = {"data": data, "partial": partial, "layers": layers, "again": again, "use_cache": not no_cache}
+        raise typer.Exit(run_all(names, tasks, options, settings, forecast_only=plan, as_json=json_, debug=debug))
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="upstreams, tasks, suites or records")],
+    config: Config = None,
+    results: Results = None,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """What there is, where it comes from, and what is missing to use it."""
+    with told(debug):
+        from earbench.listing import listing
+
+        show(listing(what, settings_for(config, results)), json_)
+
+
+@app.command()
+def prepare(
+    task: Annotated[str, typer.Option(help="Tasks, separated by commas.")],
+    data: Data = None,
+    config: Config = None,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Is the corpus there, whole, split as published? What to download and where to put it."""
+    with told(debug):
+        from earbench.commands import prepared
+
+        found = [prepared(name, data, settings_for(config)) for name in task.split(",")]
+        for one in [] if json_ else found:
+            print(one.pop("text"))
+        if json_:
+            print(json.dumps([{key: value for key, value in one.items() if key != "text"} for one in found], indent=1))
+        raise typer.Exit(0 if all(one["whole"] for one in found) else 1)
+
+
+@app.command()
+def check(
+    upstream: Annotated[str | None, typer.Option(help="An encoder to check.")] = None,
+    task: Annotated[str | None, typer.Option(help="A task to check.")] = None,
+    record: Annotated[Path | None, typer.Option(help="A record file to check.")] = None,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """The contract as executable checks: what a submitter runs before submitting."""
+    with told(debug):
+        if sum(item is not None for item in (upstream, task, record)) != 1:
+            raise RequestError("bench check needs exactly one of --upstream, --task, --record")
+        from earbench.commands import findings
+
+        rows = findings(upstream, task, record)
+        show(rows, json_)
+        raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
+
+
+@app.command()
+def report(
+    board: Annotated[str | None, typer.Option(help="One board; all of them if not given.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Fail if the stored boards differ from the records.")] = False,
+    results: Results = None,
+    config: Config = None,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """The leaderboards, rebuilt from the stored records; also written as Markdown and CSV beside them."""
+    with told(debug):
+        from earbench import report as reports
+
+        settings = settings_for(config, results)
+        boards = boards_of(settings, board)
+        if check:
+            differing = reports.differences(boards, settings.results)
+            if differing:
+                raise BenchError(
+                    f"boards differ from their records: {', '.join(differing)}", "`bench report` rebuilds them"
+                )
+            written: list[Path] = []
+        else:
+            written = reports.write(boards, settings.results)
+        if json_:
+            print(json.dumps({"boards": [reports.plain(one) for one in boards]}, indent=1, ensure_ascii=False))
+            return
+        for one in boards:
+            if one.rows or board:
+                print(f"{one.plan.title}\n\n{reports.table(one)}\n")
+        for path in written:
+            print(f"written: {path}", file=sys.stderr)
+
+
+@app.command()
+def doctor(config: Config = None, json_: Json = False, debug: Debug = False) -> None:
+    """Versions, devices, data folders, broken packages, with the line that repairs each."""
+    with told(debug):
+        from earbench.doctor import diagnose
+
+        rows = diagnose(settings_for(config))
+        show(rows, json_)
+        raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
+
+
+@cache_app.command("ls")
+def cache_ls(config: Config = None, cache: Cache = None, json_: Json = False, debug: Debug = False) -> None:
+    """Stored features: per encoder and grain, clips and bytes."""
+    with told(debug):
+        from earbench.commands import cache_rows
+
+        show(cache_rows(settings_for(config, cache=cache)), json_)
+
+
+@cache_app.command("verify")
+def cache_verify(config: Config = None, cache: Cache = None, json_: Json = False, debug: Debug = False) -> None:
+    """Check every shard against its checksum; damaged ones are removed and will be extracted again."""
+    with told(debug):
+        from earbench import store
+
+        settings = settings_for(config, cache=cache)
+        total = len(store.entries(settings.cache))
+        damaged = store.verify(settings.cache)
+        if json_:
+            print(json.dumps({"shards": total, "damaged": [entry.name for entry in damaged]}))
+        else:
+            print(f"{total} shards checked, {len(damaged)} damaged and removed")
+        raise typer.Exit(1 if damaged else 0)
+
+
+@cache_app.command("prune")
+def cache_prune(
+    keep_gb: Annotated[float, typer.Option(help="Keep at most this many gigabytes of features.")] = 0.0,
+    config: Config = None,
+    cache: Cache = None,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Remove the least recently used features."""
+    with told(debug):
+        from earbench import store
+
+        freed = store.prune(settings_for(config, cache=cache).cache, keep_gb * 1e9)
+        print(json.dumps({"freed_bytes": freed}) if json_ else f"{freed / 1e6:,.1f} MB freed")
+
+
+def settings_for(path: Path | None, results: Path | None = None, cache: Path | None = None, **changes: Any) -> Settings:
+    """Settings from files, with what the command line says over them."""
+    folders = {"results": results and results.resolve(), "cache": cache and cache.resolve()}
+    return config.validate(config.load(path).with_(**folders, **changes))
+
+
+def boards_of(settings: Settings, name: str | None) -> list[Any]:
+    """The boards asked for, built from the stored records."""
+    from earbench import record, report
+
+    if name is not None and name not in settings.boards:
+        raise RequestError(f"no board called '{name}'", f"known: {', '.join(settings.boards)}")
+    records = record.every(settings.results)
+    return [report.board(plan, records) for plan in settings.boards.values() if name in (None, plan.name)]
+
+
+def show(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Rows as one JSON list or one table."""
+    if as_json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False, default=str))
+    elif rows:
+        print(
+            tabulate(
+                [{key: _shown(value) for key, value in row.items()} for row in rows],
+                headers="keys",
+                disable_numparse=True,
+            )
+        )
+    else:
+        print("nothing yet")
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@contextmanager
+def told(debug: bool) -> Iterator[None]:
+    """Errors as people read them: a line and its hints on stderr, and an exit code. --debug shows the traceback."""
+    try:
+        yield
+    except BenchError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("interrupted; nothing is lost: the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

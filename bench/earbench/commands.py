@@ -1,0 +1,167 @@
+"""What the commands that need torch do, once their words are understood."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from earbench import data, registry, report, store
+from earbench import record as records
+from earbench.checks import task as check_task
+from earbench.checks import upstream as check_upstream
+from earbench.config import Settings
+from earbench.contract import UpstreamCard
+from earbench.errors import BenchError, MissingCorpus
+from earbench.plan import Request, expand, load_task, load_upstream
+from earbench.progress import Progress
+from earbench.record import Record
+from earbench.run import Forecast, forecast, run
+
+ANY_ENCODER = UpstreamCard("any", "none", "", "", sample_rate=16_000, hop=0.02)
+
+
+def run_all(
+    upstreams: Sequence[str],
+    tasks: Sequence[str],
+    options: Mapping[str, Any],
+    settings: Settings,
+    forecast_only: bool,
+    as_json: bool,
+    debug: bool,
+) -> int:
+    """Every upstream on every task. A cell that fails does not stop the others; the exit code is the worst."""
+    progress = Progress(quiet=as_json)
+    requests = [Request(name, task, **options) for name in upstreams for task in expand(tasks, settings.suites)]
+    for request in requests:
+        registry.load("upstream", registry.split_spec(request.upstream)["name"])
+        registry.load("task", request.task)
+    done: list[Any] = []
+    code = 0
+    for request in requests:
+        try:
+            work = forecast if forecast_only else run
+            done.append(work(request, settings, progress))
+        except BenchError as error:
+            if debug:
+                raise
+            code = max(code, error.exit_code)
+            print(f"error: {request.upstream} on {request.task}: {error}", file=sys.stderr)
+    _print_forecasts(done, as_json) if forecast_only else _print_records(done, as_json)
+    return code
+
+
+def _print_records(done: Sequence[Record], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"records": [record.facts for record in done]}, indent=1, ensure_ascii=False))
+        return
+    if not done:
+        return
+    rows = [
+        {
+            "upstream": record.upstream,
+            "task": record.task,
+            "score": name,
+            "value [95 %]": report.score_text(score),
+            "unit": score["unit"],
+        }
+        for record in done
+        for name, score in record.scores.items()
+    ]
+    print(tabulate(rows, headers="keys", disable_numparse=True))
+    if any(record.facts["task"]["demo"] for record in done):
+        print(f"\n{report.DEMO_NOTE}")
+    for record in done:
+        print(f"record: {record.path}", file=sys.stderr)
+
+
+def _print_forecasts(done: Sequence[Forecast], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"plans": [asdict(one) for one in done]}, indent=1))
+        return
+    rows = [
+        {
+            "upstream": one.upstream,
+            "task": one.task,
+            "clips": f"{one.clips:,}",
+            "hours": f"{one.hours:.2f}",
+            "disk": f"{one.disk_bytes / 1e6:,.1f} MB",
+            "extraction": _duration(one.extract_seconds),
+            "heads": str(one.recipes),
+            "record": "stored" if one.stored else "to be made",
+        }
+        for one in done
+    ]
+    print(tabulate(rows, headers="keys", disable_numparse=True))
+
+
+def _duration(seconds: float) -> str:
+    """About how long, for people.
+
+    >>> _duration(5400)
+    'about 1.5 h'
+    """
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def prepared(name: str, where: str | None, settings: Settings) -> dict[str, Any]:
+    """Whether a task's corpus is there and whole, as facts and as `text` for people."""
+    task = load_task(name)
+    corpus = task.card.corpus
+    facts: dict[str, Any] = {"name": name, "corpus": corpus.id, "page": corpus.page, "licence": corpus.licence}
+    try:
+        place = data.locate(corpus, name, where, settings, Progress())
+        folds = data.folds_of(task, ANY_ENCODER, place)
+        differences = data.census_differences(task, folds, place)
+        found = dict(task.census(folds))
+        problem = None
+    except MissingCorpus as error:
+        differences, found, problem = [], {}, str(error)
+    whole = problem is None and not differences
+    facts |= {"whole": whole, "counts": found, "differences": differences, "problem": problem}
+    return facts | {"text": _prepared_text(corpus.title, corpus.layout, facts)}
+
+
+def _prepared_text(title: str, layout: str, facts: Mapping[str, Any]) -> str:
+    lines = [
+        f"{facts['name']}: {title}",
+        f"  page: {facts['page']}",
+        f"  licence: {facts['licence']}",
+        f"  layout: {layout}",
+    ]
+    if facts["problem"]:
+        lines += ["  not found:", *(f"    {line.strip()}" for line in facts["problem"].splitlines())]
+    elif facts["differences"]:
+        lines += ["  differs from the published counts:", *(f"    {line}" for line in facts["differences"])]
+    else:
+        lines.append(f"  whole: {sum(facts['counts'].values()):,} clips as published")
+    return "\n".join(lines)
+
+
+def findings(upstream: str | None, task: str | None, record: Path | None) -> list[dict[str, Any]]:
+    """What the checks found, one row per check."""
+    if record is not None:
+        problems = list(records.problems_of(records.read(record).facts))
+        return [{"check": "valid record", "ok": not problems, "detail": "; ".join(problems)}]
+    if upstream is not None:
+        found = check_upstream.run(load_upstream(upstream))
+    else:
+        found = check_task.run(load_task(str(task)), ANY_ENCODER)
+    return [{"check": one.name, "ok": one.ok, "detail": one.detail} for one in found]
+
+
+def cache_rows(settings: Settings) -> list[dict[str, Any]]:
+    """Stored features by encoder and grain."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in store.entries(settings.cache):
+        key = (entry.folder.parent.name, entry.folder.name)
+        row = found.setdefault(key, {"upstream": key[0], "grain": key[1], "shards": 0, "clips": 0, "MB": 0.0})
+        row["shards"] += 1
+        row["clips"] += entry.clips
+        row["MB"] = round(row["MB"] + entry.bytes / 1e6, 1)
+    return list(found.values())

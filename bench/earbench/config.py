@@ -1,0 +1,150 @@
+"""Settings: the packaged defaults, one `bench.toml` over them, the command line over both."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from earbench.errors import RequestError
+
+EFFORTS = ("quick", "standard", "reference")
+DTYPES = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class BoardPlan:
+    """A board to draw: its task columns, and whose audio they are from ("published" corpora, or the "demo" corpus)."""
+
+    name: str
+    title: str
+    tasks: tuple[str, ...]
+    corpus: str = "published"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a run needs to know besides the request. `source` is the bench.toml in use, if any."""
+
+    source: Path | None
+    cache: Path
+    results: Path
+    data: Mapping[str, str]
+    effort: str
+    device: str
+    dtype: str
+    seeds: int
+    budget_gb: float
+    pack_seconds: float
+    suites: Mapping[str, tuple[str, ...]]
+    boards: Mapping[str, BoardPlan]
+
+    def with_(self, **changes: Any) -> "Settings":
+        """These settings with every change that is not None."""
+        return replace(self, **{key: value for key, value in changes.items() if value is not None})
+
+
+def load(config: Path | None = None, folder: Path | None = None) -> Settings:
+    """The settings that hold in `folder` (the current one): `config`, else ./bench.toml, else the user's, else ours."""
+    source = _find(config, folder or Path.cwd())
+    merged = _merge(_packaged(), _parse(source) if source else {}, source)
+    return _settings(merged, source)
+
+
+def _find(config: Path | None, folder: Path) -> Path | None:
+    if config is not None:
+        if not config.is_file():
+            raise RequestError(f"no configuration file at {config}")
+        return config.resolve()
+    candidates = (folder / "bench.toml", platformdirs.user_config_path("earbench") / "bench.toml")
+    return next((path.resolve() for path in candidates if path.is_file()), None)
+
+
+def _packaged() -> dict[str, Any]:
+    return tomllib.loads(resources.files("earbench").joinpath("defaults.toml").read_text("utf-8"))
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path.name} is not valid TOML: {error}") from None
+
+
+KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "run": {"effort": str, "device": str, "dtype": str, "seeds": int},
+    "cache": {"dir": str, "budget_gb": (int, float), "pack_seconds": (int, float)},
+    "results": {"dir": str},
+}
+
+
+def _merge(base: dict[str, Any], own: dict[str, Any], source: Path | None) -> dict[str, Any]:
+    for section, values in own.items():
+        if section not in base:
+            raise RequestError(f"{source}: unknown section [{section}]", f"known: {', '.join(base)}")
+        if not isinstance(values, dict):
+            raise RequestError(f"{source}: '{section}' must be a section, [{section}]")
+        for key, value in values.items():
+            _check(section, key, value, source)
+    return {section: {**base[section], **own.get(section, {})} for section in base}
+
+
+def _check(section: str, key: str, value: object, source: Path | None) -> None:
+    known = KEYS.get(section)
+    if known is None:
+        return
+    if key not in known:
+        raise RequestError(f"{source}: unknown key '{key}' in [{section}]", f"known: {', '.join(known)}")
+    if not isinstance(value, known[key]) or isinstance(value, bool):
+        raise RequestError(f"{source}: '{key}' in [{section}] has the wrong type: {value!r}")
+
+
+def _settings(merged: dict[str, Any], source: Path | None) -> Settings:
+    run, cache = merged["run"], merged["cache"]
+    home = source.parent if source else None
+    settings = Settings(
+        source=source,
+        cache=_folder(cache.get("dir"), home) or platformdirs.user_cache_path("earbench"),
+        results=_folder(merged["results"].get("dir"), home)
+        or (home / "results" if home else platformdirs.user_data_path("earbench") / "results"),
+        data={key: _data_folder(value, home) for key, value in merged["data"].items()},
+        effort=run["effort"],
+        device=run["device"],
+        dtype=run["dtype"],
+        seeds=run["seeds"],
+        budget_gb=float(cache["budget_gb"]),
+        pack_seconds=float(cache["pack_seconds"]),
+        suites={name: tuple(tasks) for name, tasks in merged["suites"].items()},
+        boards={name: _board(name, facts, source) for name, facts in merged["boards"].items()},
+    )
+    return validate(settings)
+
+
+def validate(settings: Settings) -> Settings:
+    """The same settings, or an error that names the first impossible one."""
+    choices = {"effort": EFFORTS, "dtype": DTYPES}
+    for key, allowed in choices.items():
+        if getattr(settings, key) not in allowed:
+            raise RequestError(f"{key} '{getattr(settings, key)}' is not one of {', '.join(allowed)}")
+    for key in ("seeds", "budget_gb", "pack_seconds"):
+        if getattr(settings, key) <= 0:
+            raise RequestError(f"{key} must be positive, got {getattr(settings, key)}")
+    return settings
+
+
+def _folder(text: str | None, home: Path | None) -> Path | None:
+    return None if text is None else ((home or Path.cwd()) / Path(text).expanduser()).resolve()
+
+
+def _data_folder(text: str, home: Path | None) -> str:
+    return text if text == "demo" else str(_folder(text, home))
+
+
+def _board(name: str, facts: dict[str, Any], source: Path | None) -> BoardPlan:
+    try:
+        return BoardPlan(name, facts["title"], tuple(facts["tasks"]), facts.get("corpus", "published"))
+    except (KeyError, TypeError):
+        raise RequestError(f"{source}: [boards.{name}] needs a title and a list of tasks") from None

@@ -1,0 +1,180 @@
+"""Find, count, verify and fingerprint the audio of a task, before any work starts."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from earbench.audio import Facts, fingerprints
+from earbench.config import Settings
+from earbench.contract import Clip, Corpus, Fold, Split, Task, UpstreamCard
+from earbench.demo import build as demo
+from earbench.errors import BadAudio, BenchError, MissingCorpus
+from earbench.progress import Progress
+
+QUICK_UNITS = {"train": 600, "valid": 200, "test": 200}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a corpus lies, and whether it is the built-in demo."""
+
+    root: Path
+    demo: bool
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The folds of a task with every duration filled in, and the content digest of every audio file."""
+
+    folds: tuple[Fold, ...]
+    digests: Mapping[Path, str]
+    place: Place
+    deviations: tuple[str, ...]
+
+    def clips(self) -> list[Clip]:
+        """Every clip of every fold once, with k-fold repeats taken together."""
+        return list({clip.id: clip for split in _splits(self.folds) for clip in split.clips}.values())
+
+    def seconds(self) -> dict[str, float]:
+        """Durations by clip id."""
+        pairs = (pair for split in _splits(self.folds) for pair in zip(split.clips, split.seconds, strict=True))
+        return {clip.id: seconds for clip, seconds in pairs}
+
+    def content(self, clip: Clip) -> list[object]:
+        """What a clip's samples depend on: the file's digest, the stretch and the effects."""
+        return [self.digests[clip.audio], clip.start, clip.stop, [list(effect) for effect in clip.effects]]
+
+
+def locate(corpus: Corpus, task: str, data: str | None, settings: Settings, progress: Progress) -> Place:
+    """The corpus' folder: `--data`, else the entry in [data] of bench.toml. "demo" is built when first asked for."""
+    where = data or settings.data.get(corpus.id)
+    if where == "demo":
+        with progress.note("building the demo corpus (once)"):
+            demo.build(settings.cache)
+        return Place(demo.root(settings.cache, corpus.id), True)
+    if where is None:
+        raise MissingCorpus(
+            f"task '{task}' needs {corpus.title}, and no folder is set for it",
+            f'--data DIR, or [data] {corpus.id} = "DIR" in bench.toml ({settings.source or "none found"})',
+            f"`bench prepare --task {task}` says what to download; --data demo runs on the built-in corpus",
+        )
+    root = Path(where).expanduser()
+    if not root.is_dir():
+        raise MissingCorpus(
+            f"task '{task}' needs {corpus.title}, and {root} is not a folder",
+            f"`bench prepare --task {task}` says what to download; --data demo runs on the built-in corpus",
+        )
+    return Place(root.resolve(), False)
+
+
+def prepare(
+    task: Task, card: UpstreamCard, place: Place, effort: str, partial: bool, settings: Settings, progress: Progress
+) -> Prepared:
+    """The task's folds, counted against the published census, decoded once and fingerprinted."""
+    folds = folds_of(task, card, place)
+    differences = census_differences(task, folds, place)
+    if differences and not partial:
+        raise MissingCorpus(
+            f"task '{task.card.name}': the corpus differs from its published counts: {differences[0]}",
+            *(f"also: {difference}" for difference in differences[1:4]),
+            f"check the unpacked archives with `bench prepare --task {task.card.name}`, or accept it with --partial",
+        )
+    if effort == "quick":
+        folds = [_quick(fold) for fold in folds]
+    facts = verify(folds, settings.cache, progress)
+    measured = tuple(_measured(fold, facts) for fold in folds)
+    return Prepared(
+        measured,
+        {path: fact.digest for path, fact in facts.items()},
+        place,
+        ("partial",) if differences and not place.demo else (),
+    )
+
+
+def census_differences(task: Task, folds: Sequence[Fold], place: Place) -> list[str]:
+    """What the corpus has more or less of than published, first split first; empty if it is whole."""
+    expected = demo.CENSUS.get(task.card.name, {}) if place.demo else task.card.corpus.counts
+    found = task.census(folds)
+    return [
+        f"{key}: expected {expected.get(key, 0):,}, found {found.get(key, 0):,}"
+        for key in dict.fromkeys((*expected, *found))
+        if expected.get(key, 0) != found.get(key, 0)
+    ]
+
+
+def verify(folds: Iterable[Fold], cache: Path, progress: Progress) -> dict[Path, Facts]:
+    """Facts of every file the folds use. All unusable files and stretches are reported as one list."""
+    clips = [clip for split in _splits(folds) for clip in split.clips]
+    paths = sorted({clip.audio for clip in clips})
+    with progress.bar("checking audio", len(paths), "files") as bar:
+        facts = fingerprints(paths, cache, lambda: bar.advance(1))
+    bad = {str(path): fact.problem for path, fact in facts.items() if fact.problem}
+    bad |= {clip.id: problem for clip in clips if (problem := _outside(clip, facts[clip.audio]))}
+    if bad:
+        shown = [f"{name}: {problem}" for name, problem in sorted(bad.items())]
+        more = [f"and {len(shown) - 100} more"] if len(shown) > 100 else []
+        raise BadAudio(f"{len(bad)} audio files cannot be used; nothing was trained", *shown[:100], *more)
+    return facts
+
+
+def _splits(folds: Iterable[Fold]) -> Iterable[Split]:
+    return (split for fold in folds for split in fold.splits().values())
+
+
+def folds_of(task: Task, card: UpstreamCard, place: Place) -> list[Fold]:
+    try:
+        folds = list(task.folds(place.root, card))
+    except MissingCorpus as error:
+        raise MissingCorpus(
+            str(error),
+            f"`bench prepare --task {task.card.name}` says what to download; --data demo runs on the built-in corpus",
+        ) from None
+    for fold in folds:
+        for name, split in fold.splits().items():
+            if not split.clips:
+                raise MissingCorpus(f"task '{task.card.name}': the {name} split of fold '{fold.name}' is empty")
+    _check_ids(task, folds)
+    return folds
+
+
+def _check_ids(task: Task, folds: list[Fold]) -> None:
+    """One id, one clip: predictions are keyed by it."""
+    seen: dict[str, Clip] = {}
+    for split in _splits(folds):
+        for clip in split.clips:
+            if seen.setdefault(clip.id, clip) != clip:
+                raise BenchError(f"task '{task.card.name}' gives two different clips the id '{clip.id}'")
+
+
+def _outside(clip: Clip, fact: Facts) -> str | None:
+    if fact.problem:
+        return None
+    stop = fact.seconds if clip.stop is None else clip.stop
+    start = clip.start or 0.0
+    if 0 <= start < stop <= fact.seconds + 1 / fact.sample_rate:
+        return None
+    return f"the stretch {start:.3f}-{stop:.3f} s lies outside the file ({fact.seconds:.3f} s)"
+
+
+def _measured(fold: Fold, facts: Mapping[Path, Facts]) -> Fold:
+    def seconds(clip: Clip) -> float:
+        stop = facts[clip.audio].seconds if clip.stop is None else clip.stop
+        return stop - (clip.start or 0.0)
+
+    return fold.each(lambda _, split: replace(split, seconds=tuple(seconds(clip) for clip in split.clips)))
+
+
+def _quick(fold: Fold) -> Fold:
+    """The fold cut to a smoke run: units are kept by the digest of their first clip's id, so every label survives."""
+    return fold.each(lambda name, split: replace(split, clips=_some(split, QUICK_UNITS[name])))
+
+
+def _some(split: Split, limit: int) -> tuple[Clip, ...]:
+    units = split.units()
+    by_label: dict[str, list[list[int]]] = {}
+    for unit in sorted(units, key=lambda unit: hashlib.sha256(split.clips[unit[0]].id.encode()).digest()):
+        by_label.setdefault(str(split.clips[unit[0]].label), []).append(unit)
+    share = max(1, limit // len(by_label))
+    kept = {index for group in by_label.values() for unit in group[:share] for index in unit}
+    return tuple(clip for index, clip in enumerate(split.clips) if index in kept)

@@ -1,0 +1,159 @@
+"""What a record says of a run: facts, scores, cost and provenance, as plain data."""
+
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import earbench
+from earbench import record as records
+from earbench.config import Settings
+from earbench.contract import Labels
+from earbench.data import Prepared
+from earbench.extract import Shelf, distinct, estimate_bytes
+from earbench.measure import Measured
+from earbench.plan import Cell, Plan, deviations, plain_recipe
+from earbench.search import Found
+from earbench.versions import versions
+
+PACKAGES = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "soundfile", "soxr", "safetensors")
+
+
+def facts(
+    cell: Cell,
+    prepared: Prepared,
+    plan: Plan,
+    settings: Settings,
+    found: Found,
+    measured: Measured,
+    shelf: Shelf,
+    fit_seconds: float,
+    head_digests: list[str],
+    notes: list[str],
+) -> dict[str, Any]:
+    """The record's JSON."""
+    card = cell.task.card
+    space = cell.task.space(prepared.folds[0])
+    winners = found.heads[found.best_layer]
+    return {
+        "schema": records.SCHEMA,
+        "plan": {"id": plan.id, "facts": plan.facts},
+        "upstream": _upstream(cell),
+        "task": {
+            "name": card.name,
+            "version": card.version,
+            "suite": card.suite,
+            "corpus": card.corpus.id,
+            "demo": prepared.place.demo,
+            "verified": card.verified,
+        },
+        "effort": plan.effort,
+        "seeds": plan.seeds,
+        "deviations": [f"{name}: {reason}" for name, reason in deviations(cell, plan, prepared, settings).items()],
+        "scores": _scores(measured),
+        "recipe": [plain_recipe(plan.recipes[heads[0].recipe]) for heads in winners],
+        "search": found.table,
+        "layers": {
+            "choice": cell.layers,
+            "best": found.best_layer,
+            "weights": [[head.weights() for head in heads] for heads in winners],
+            "each": measured.layers,
+            "heads": head_digests,
+        },
+        "labels": list(space) if isinstance(space, Labels) else None,
+        "decoding": measured.decoding,
+        "columns": measured.columns,
+        "cost": _cost(cell, shelf, prepared, fit_seconds),
+        "provenance": _provenance(cell, plan),
+        "notes": notes,
+    }
+
+
+def rows(measured: Measured) -> Iterator[dict[str, Any]]:
+    """What was said of every test unit, line by line."""
+    for fold, seed, one in measured.rows:
+        yield from records.plain_rows(fold, seed, one.ids, one.groups, one.arrays)
+
+
+def _upstream(cell: Cell) -> dict[str, Any]:
+    card = cell.upstream.card
+    return {
+        "name": cell.name,
+        "digest": cell.digest,
+        "family": card.family,
+        "licence": card.licence,
+        "pretraining": "none (random weights)" if cell.name.endswith("~random") else card.pretraining,
+        "parameters": sum(parameter.numel() for parameter in cell.upstream.parameters()),
+        "sample_rate": cell.upstream.sample_rate,
+        "hop": cell.upstream.hop,
+        "layers": cell.upstream.layers,
+        "width": cell.upstream.width,
+        "source": dict(cell.upstream.source),
+    }
+
+
+def _scores(measured: Measured) -> dict[str, Any]:
+    """Scores with their intervals and, seed by seed, the value on each fold. What has no value is null."""
+    scores = measured.scores()
+    for name, samples in measured.samples.items():
+        scores[name]["per_seed"] = [[_number(fold.value) for fold in folds] for folds in samples]
+        scores[name]["value"] = _number(scores[name]["value"])
+    return scores
+
+
+def _number(value: float) -> float | None:
+    return value if value == value else None
+
+
+def _cost(cell: Cell, shelf: Shelf, prepared: Prepared, fit_seconds: float) -> dict[str, Any]:
+    keys = set(shelf.keys.values())
+    cost = shelf.store.cost(keys)
+    audio_seconds = cost["audio_seconds"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return cost | {
+        "real_time_factor": cost["extract_seconds"] / audio_seconds if audio_seconds else None,
+        "fit_seconds": fit_seconds,
+        "parameters": sum(parameter.numel() for parameter in cell.upstream.parameters()),
+        "feature_rate": 1 / cell.upstream.hop,
+        "feature_bytes": estimate_bytes(cell.upstream, cell.grain, distinct(prepared)),
+        "clips": len(keys),
+        "peak_memory_bytes": peak,
+        "peak_device_bytes": torch.cuda.max_memory_allocated() if cell.device.type == "cuda" else None,
+    }
+
+
+def _provenance(cell: Cell, plan: Plan) -> dict[str, Any]:
+    return {
+        "earbench": earbench.__version__,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": versions(PACKAGES),
+        **_commit(),
+        "device": str(cell.device),
+        "device_name": torch.cuda.get_device_name() if cell.device.type == "cuda" else platform.machine(),
+        "system": platform.system(),
+        "data": plan.facts["folds"],
+    }
+
+
+def _commit() -> dict[str, Any]:
+    """Commit and dirtiness of the checkout that earbench runs from; nothing for an installed wheel."""
+    home = Path(__file__).resolve().parents[2]
+    if not (home / ".git").exists():
+        return {"commit": None, "dirty": None}
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(home), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}

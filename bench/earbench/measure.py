@@ -1,0 +1,122 @@
+"""The test split, read once: predictions, scores, and beside them what a nearest neighbour and a regression say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from earbench import intervals, simple
+from earbench.contract import Fold, Metric, Rows, Task
+from earbench.extract import Shelf
+from earbench.files import digest_of
+from earbench.fit import Bench, Examples, Fitted, better, judge, predict
+from earbench.intervals import Sampled
+from earbench.plan import Cell
+from earbench.progress import Progress
+from earbench.search import Found, Opener, through
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that was said about the test splits. `samples[metric][seed][fold]`; rows carry fold and seed."""
+
+    samples: dict[str, list[list[Sampled]]]
+    metrics: dict[str, Metric]
+    rows: list[tuple[str, int, Rows]]
+    layers: list[dict[str, Any]]
+    decoding: dict[str, Any]
+    columns: dict[str, Any]
+
+    def scores(self) -> dict[str, Any]:
+        return {name: intervals.interval(self.metrics[name], samples) for name, samples in self.samples.items()}
+
+
+def measure(
+    cell: Cell, found: Found, folds: Sequence[Fold], opener: Opener, shelf: Shelf, progress: Progress
+) -> Measured:
+    """Score the chosen heads on every test split. With a score per layer, the layer that won on valid is the score."""
+    task = cell.task
+    scored: dict[int | None, list[list[dict[str, Sampled]]]] = {layer: [] for layer in found.heads}
+    rows: list[tuple[str, int, Rows]] = []
+    columns: list[dict[str, Any]] = []
+    decodings: list[Mapping[str, Any]] = []
+    for number, fold in enumerate(folds):
+        bench = opener(fold)
+        test = _test_examples(fold, shelf, bench)
+        for layer, heads in found.heads.items():
+            said = [_say(through(bench, layer), test, layer, head) for head in heads[number]]
+            fold_rows = [task.rows(fold.test, predictions) for predictions, _ in said]
+            scored[layer].append([_samples(task, fold, one) for one in fold_rows])
+            if layer == found.best_layer:
+                rows += [(fold.name, head.seed, one) for head, one in zip(heads[number], fold_rows, strict=True)]
+                decodings.append(said[0][1])
+        columns.append(simple.columns(bench, test, progress))
+    samples = _by_metric(task, scored[found.best_layer])
+    metrics = {metric.name: metric for metric in task.card.metrics}
+    extra, chosen = _column_samples(task, folds, columns)
+    named = metrics | dict.fromkeys(extra, metrics[task.card.metrics[0].name])
+    return Measured(samples | extra, named, rows, _per_layer(task, scored), dict(decodings[0]), chosen)
+
+
+def _test_examples(fold: Fold, shelf: Shelf, bench: Bench) -> Examples:
+    """Features of the test split; its answers stay with the task until the rows are made."""
+    rows, lengths = shelf.read(fold.test.clips)
+    empty = bench.train.targets.new_zeros(len(fold.test.clips))
+    return Examples(fold.test, rows.to(bench.device), lengths.to(bench.device), empty, empty, bench.train.framewise)
+
+
+def _say(bench: Bench, test: Examples, layer: int | None, head: Fitted) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """Predictions on test, decoded the way that was best on valid."""
+    decoding = _decoding(bench, head)
+    return predict(bench, head, test if layer is None else test.layer(layer), decoding), decoding
+
+
+def _decoding(bench: Bench, head: Fitted) -> Mapping[str, Any]:
+    choices, metric = bench.task.decodings, judge(bench.task) or bench.task.card.metrics[0]
+    if len(choices) == 1:
+        return choices[0]
+    weights = bench.task.weights(bench.valid.split, bench.plan.effort)
+    best, best_score = choices[0], float("nan")
+    for choice in choices:
+        rows = bench.task.rows(bench.valid.split, predict(bench, head, bench.valid, choice))
+        if better(metric, score := metric.value(rows, weights), best_score):
+            best, best_score = choice, score
+    return best
+
+
+def _samples(task: Task, fold: Fold, rows: Rows) -> dict[str, Sampled]:
+    names = (task.card.name, task.card.version, digest_of([clip.id for clip in fold.test.clips]))
+    return {metric.name: intervals.sample(metric, rows, *names) for metric in task.card.metrics}
+
+
+def _by_metric(task: Task, folds: list[list[dict[str, Sampled]]]) -> dict[str, list[list[Sampled]]]:
+    """`folds[fold][seed][metric]` turned into `[metric][seed][fold]`."""
+    seeds = range(len(folds[0]))
+    return {
+        metric.name: [[fold[seed][metric.name] for fold in folds] for seed in seeds] for metric in task.card.metrics
+    }
+
+
+def _per_layer(task: Task, scored: dict[int | None, list[list[dict[str, Sampled]]]]) -> list[dict[str, Any]]:
+    if list(scored) == [None]:
+        return []
+    found = []
+    for layer, folds in scored.items():
+        samples = _by_metric(task, folds)
+        scores = {metric.name: intervals.interval(metric, samples[metric.name]) for metric in task.card.metrics}
+        found.append({"layer": layer, "scores": scores})
+    return found
+
+
+def _column_samples(
+    task: Task, folds: Sequence[Fold], columns: list[dict[str, Any]]
+) -> tuple[dict[str, list[list[Sampled]]], dict[str, Any]]:
+    """Scores of the head-free columns by `<metric>_<column>`, and how each was made on the first fold."""
+    metric = task.card.metrics[0]
+    extra = {}
+    for name in columns[0]:
+        samples = [
+            _samples(task, fold, task.rows(fold.test, column[name].predictions))[metric.name]
+            for fold, column in zip(folds, columns, strict=True)
+        ]
+        extra[f"{metric.name}_{name}"] = [samples]
+    return extra, {name: column.facts for name, column in columns[0].items()}

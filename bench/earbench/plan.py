@@ -1,0 +1,246 @@
+"""From a request to a plan: names become plugins, and everything that can change a score becomes one digest."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from earbench import registry
+from earbench.config import Settings
+from earbench.contract import Effort, Fold, Grain, Recipe, Spec, Split, Task, Upstream
+from earbench.data import Prepared
+from earbench.errors import RequestError, UnknownName
+from earbench.files import digest_of
+from earbench.tensors import digest
+
+ENGINE = 1
+"""Raised when the engine's own arithmetic changes a score: extraction, pooling, fitting, selection."""
+
+STANDARD_PATIENCE = 10
+SHORTEST_INTERVAL = 50
+QUICK_STEPS = 300
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, one upstream and one task. None means: as the settings say."""
+
+    upstream: str
+    task: str
+    data: str | None = None
+    partial: bool = False
+    layers: str | None = None
+    again: bool = False
+    use_cache: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One upstream and one task, loaded and checked, before any audio is read."""
+
+    request: Request
+    upstream: Upstream
+    task: Task
+    digest: str
+    layers: str
+    device: torch.device
+
+    @property
+    def grain(self) -> Grain:
+        return self.task.card.grain
+
+    @property
+    def name(self) -> str:
+        """The upstream's name without local paths: the scheme or plain name, and its last path component."""
+        return public_name(self.request.upstream)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it happens: `facts` is everything that can change a score, and nothing else."""
+
+    facts: dict[str, Any]
+    recipes: tuple[Recipe, ...]
+    seeds: int
+    effort: Effort
+
+    @cached_property
+    def id(self) -> str:
+        return digest_of(self.facts)
+
+
+def load_upstream(text: str, seed: int = 0) -> Upstream:
+    """The encoder that a spec such as `hubert@DIR~random` names: frozen, in eval mode, on the CPU."""
+    parts = registry.split_spec(text)
+    plugin = registry.load("upstream", parts["name"])
+    upstream: Upstream = plugin.load(Spec(text=text, seed=seed, **parts))
+    return upstream.eval().requires_grad_(False)
+
+
+def load_task(name: str) -> Task:
+    """The task plugin called `name`, ready to be asked."""
+    task: Task = registry.load("task", name)()
+    return task
+
+
+def resolve(request: Request, settings: Settings) -> Cell:
+    """Plugins for the names in `request`; every impossible option fails here, before any audio is touched."""
+    task = load_task(request.task)
+    device = pick_device(settings.device)
+    upstream = load_upstream(request.upstream)
+    layers = request.layers or task.layers
+    check_layers(layers, upstream)
+    return Cell(request, upstream, task, upstream_digest(upstream), layers, device)
+
+
+def check_layers(layers: str, upstream: Upstream) -> None:
+    """`layers` must be mix, last, each, or the number of a layer that the upstream has."""
+    if layers in ("mix", "last", "each"):
+        return
+    if not layers.isdigit():
+        raise RequestError(f"--layers '{layers}' is not mix, last, each or a layer number")
+    if int(layers) >= upstream.layers:
+        raise RequestError(
+            f"--layers {layers}: upstream '{upstream.card.name}' has layers 0 to {upstream.layers - 1}",
+        )
+
+
+def pick_device(wish: str) -> torch.device:
+    """The device for `auto` (cuda, else mps, else cpu), or the one named if this machine has it."""
+    if wish == "auto":
+        wish = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(wish)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RequestError(
+            f"device '{wish}' cannot be used here: {str(error).splitlines()[0]}", "try --device cpu"
+        ) from None
+    return device
+
+
+def upstream_digest(upstream: Upstream) -> str:
+    """Sixteen hex digits over the loaded tensors and the code's declared version; names and paths do not enter."""
+    card, kind = upstream.card, type(upstream)
+    return digest(upstream.state_dict(), kind.__module__, kind.__qualname__, card.family, card.version, card.normalise)
+
+
+def public_name(spec: str) -> str:
+    """A spec as records may show it: of a local path only the last component stays.
+
+    >>> public_name("hubert@/home/anna/runs/best.pt~random")
+    'hubert@best.pt~random'
+    >>> public_name("hf:org/model@main")
+    'hf:org/model@main'
+    """
+    parts = registry.split_spec(spec)
+    twin = "~random" if parts["random"] else ""
+    if parts["checkpoint"]:
+        return f"{parts['name']}@{_leaf(parts['checkpoint'])}{twin}"
+    if parts["argument"]:
+        return f"{parts['name']}:{_public_argument(parts['argument'])}{twin}"
+    return spec
+
+
+def _public_argument(argument: str) -> str:
+    is_path = argument.startswith(("/", ".", "~")) or argument.count("/") > 1 or "\\" in argument
+    return _leaf(argument) if is_path else argument
+
+
+def _leaf(path: str) -> str:
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def freeze(cell: Cell, prepared: Prepared, settings: Settings) -> Plan:
+    """The plan: its digest is the run's id. Paths, devices, budgets and library versions stay out of it."""
+    effort: Effort = settings.effort  # type: ignore[assignment]
+    published = cell.task.recipes(effort, prepared.place.demo)
+    epoch = len(prepared.folds[0].train.units())
+    recipes = tuple(by_effort(recipe, effort, epoch) for recipe in published)
+    facts = {
+        "engine": ENGINE,
+        "upstream": cell.digest,
+        "layers": cell.layers,
+        "dtype": settings.dtype,
+        "storage": {"grain": cell.grain, "precision": "fp16" if cell.grain == "frame" else "fp32"},
+        "task": {"name": cell.task.card.name, "version": cell.task.card.version},
+        "folds": digest_of([_table(fold, prepared) for fold in prepared.folds]),
+        "effort": effort,
+        "recipes": [plain_recipe(recipe) for recipe in recipes],
+        "seeds": settings.seeds,
+    }
+    return Plan(facts, recipes, settings.seeds, effort)
+
+
+def by_effort(recipe: Recipe, effort: Effort, epoch_units: int) -> Recipe:
+    """The published recipe as `effort` runs it: `reference` unchanged, `standard` stopping early, `quick` cut short.
+
+    `standard` judges every epoch, or every 50 steps where an epoch is shorter: ten epochs of a corpus of a hundred
+    clips would be over before a small learning rate has moved.
+
+    >>> by_effort(Recipe(lr=1e-3, batch=32, steps=200_000, every=5_000), "standard", 3200).every
+    100
+    """
+    epoch = max(SHORTEST_INTERVAL, epoch_units // (recipe.batch * recipe.accum))
+    if effort == "reference":
+        return recipe
+    if effort == "standard":
+        return recipe.with_(every=min(recipe.every, epoch), patience=recipe.patience or STANDARD_PATIENCE)
+    steps = min(recipe.steps, QUICK_STEPS)
+    return recipe.with_(steps=steps, every=max(1, min(recipe.every, steps // 3)), patience=recipe.patience)
+
+
+def plain_recipe(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain data."""
+    facts = asdict(recipe)
+    return {**facts, "options": dict(recipe.options)}
+
+
+def deviations(cell: Cell, plan: Plan, prepared: Prepared, settings: Settings) -> dict[str, str]:
+    """How this run differs from the protocol, by name, each with its reason."""
+    found = dict(cell.task.deviations)
+    if prepared.place.demo:
+        found["demo-recipe"] = "the demo corpus has small recipes of its own"
+    if "partial" in prepared.deviations:
+        found["partial"] = "the corpus differs from its published counts"
+    if plan.effort == "quick":
+        found["quick"] = "a smoke run: steps and data are cut"
+    if plan.effort == "standard":
+        found["early-stop"] = f"training ends after {STANDARD_PATIENCE} judgements without a better one"
+    if cell.grain == "frame":
+        found["fp16-frames"] = "frames are rounded to half precision"
+    if settings.dtype == "bf16":
+        found["bf16"] = "the encoder ran in bfloat16"
+    if cell.layers != cell.task.layers:
+        found[f"layers-{cell.layers}"] = f"the protocol uses {cell.task.layers}"
+    return found
+
+
+def _table(fold: Fold, prepared: Prepared) -> list[object]:
+    return [fold.name, *(_split_table(split, prepared) for split in (fold.train, fold.valid, fold.test))]
+
+
+def _split_table(split: Split, prepared: Prepared) -> list[object]:
+    truth = digest_of(repr(sorted(split.truth.items()))) if split.truth else None
+    return [truth, [[clip.id, repr(clip.label), clip.pool, *prepared.content(clip)] for clip in split.clips]]
+
+
+def expand(names: Sequence[str], suites: Mapping[str, Sequence[str]]) -> list[str]:
+    """Task names with suites (`@superb`) and `all` written out, each once, in order.
+
+    >>> expand(["ks", "@demo"], {"demo": ["ks", "asr"]})
+    ['ks', 'asr']
+    """
+    found: list[str] = []
+    for name in names:
+        if name == "all":
+            found += registry.names("task")
+        elif name.startswith("@"):
+            if name[1:] not in suites:
+                raise UnknownName(f"no suite called '{name}'", f"known: {', '.join('@' + suite for suite in suites)}")
+            found += suites[name[1:]]
+        else:
+            found.append(name)
+    return list(dict.fromkeys(found))

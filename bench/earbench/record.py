@@ -1,0 +1,163 @@
+"""A run after it happened: a JSON record, its rows and its replicates, written once and never edited. No torch."""
+
+import gzip
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+
+from earbench import files
+from earbench.errors import BenchError
+
+SCHEMA = 1
+EXCLUDING = ("partial", "quick")
+"""Deviations that keep a record off the boards; all others are footnotes."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A stored record: its JSON as `facts`, and where it lies."""
+
+    path: Path
+    facts: Mapping[str, Any]
+
+    @property
+    def upstream(self) -> str:
+        return str(self.facts["upstream"]["name"])
+
+    @property
+    def task(self) -> str:
+        return str(self.facts["task"]["name"])
+
+    @property
+    def scores(self) -> Mapping[str, Mapping[str, Any]]:
+        found: Mapping[str, Mapping[str, Any]] = self.facts["scores"]
+        return found
+
+    @property
+    def number(self) -> int:
+        return int(self.path.stem.rpartition("-")[2])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What was said of each test unit: id, groups, fold, seed, statistics and prediction."""
+        with gzip.open(self._beside(".rows.jsonl.gz"), "rt", encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+    def replicates(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Bootstrap replicates of each score, [seed, 1000]."""
+        with np.load(self._beside(".replicates.npz")) as arrays:
+            return dict(arrays)
+
+    def _beside(self, ending: str) -> Path:
+        return self.path.with_name(self.path.stem + ending)
+
+
+def write(
+    results: Path,
+    facts: Mapping[str, Any],
+    rows: Iterable[Mapping[str, Any]],
+    replicates: Mapping[str, np.ndarray[Any, Any]],
+) -> Record:
+    """Store a new record; the JSON comes last, so a record that can be found is whole."""
+    problems = list(problems_of(facts))
+    if problems:
+        raise BenchError("the record would not be valid", *problems)
+    folder = _folder(results, facts)
+    number = 1 + max((found.number for found in find(results, facts["plan"]["id"])), default=0)
+    path = folder / f"{facts['plan']['id']}-{number}.json"
+    stem = path.with_suffix("")
+    files.write(stem.with_name(stem.name + ".rows.jsonl.gz"), lambda at: at.write_bytes(_zipped(rows)))
+    files.write(stem.with_name(stem.name + ".replicates.npz"), lambda at: at.write_bytes(_npz(replicates)))
+    files.write_text(path, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return Record(path, facts)
+
+
+def find(results: Path, plan: str) -> list[Record]:
+    """The records of one plan, oldest first."""
+    paths = (results / "records").glob(f"*/*/{plan}-*.json")
+    return sorted((read(path) for path in paths), key=lambda record: record.number)
+
+
+def every(results: Path) -> list[Record]:
+    """All records under `results`, in the order of their paths."""
+    return [read(path) for path in sorted((results / "records").glob("*/*/*.json"))]
+
+
+def read(path: Path) -> Record:
+    """One record, or an error that says what is wrong with the file."""
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path} is not a record: {error}") from None
+    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
+        raise BenchError(f"{path} is not a record of schema {SCHEMA}")
+    return Record(path, facts)
+
+
+def problems_of(facts: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with a record: against the schema, then scores outside their interval or bounds."""
+    validator = jsonschema.Draft202012Validator(schema())
+    for error in sorted(validator.iter_errors(facts), key=lambda error: list(map(str, error.path))):
+        yield f"{'/'.join(map(str, error.path)) or 'record'}: {error.message[:200]}"
+    for name, score in facts.get("scores", {}).items():
+        low, high, value = score.get("low"), score.get("high"), score.get("value")
+        if None not in (low, high, value) and not low <= value <= high:
+            yield f"scores/{name}: {value} is outside its own interval {low} to {high}"
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a record."""
+    found: dict[str, Any] = json.loads(resources.files("earbench").joinpath("record.schema.json").read_text("utf-8"))
+    return found
+
+
+def plain_rows(
+    fold: str, seed: int, ids: Sequence[str], groups: Sequence[Sequence[str]], arrays: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """One line per unit for the rows file."""
+    columns = {name: np.asarray(values).tolist() for name, values in arrays.items()}
+    for index, (unit, names) in enumerate(zip(ids, groups, strict=True)):
+        yield {"id": unit, "groups": list(names), "fold": fold, "seed": seed} | {
+            name: values[index] for name, values in columns.items()
+        }
+
+
+def slug(name: str) -> str:
+    """A name fit for a folder.
+
+    >>> slug("hf:org/model@main~random")
+    'hf-org-model-main-random'
+    """
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.") or "upstream"
+
+
+def _folder(results: Path, facts: Mapping[str, Any]) -> Path:
+    upstream, task = facts["upstream"], facts["task"]
+    return (
+        results
+        / "records"
+        / f"{slug(upstream['name'])}-{upstream['digest'][:8]}"
+        / f"{task['name']}-v{task['version']}"
+    )
+
+
+def _zipped(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return gzip.compress(text.encode(), mtime=0)
+
+
+def _npz(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
+    buffer = BytesIO()
+    np.savez_compressed(
+        buffer, allow_pickle=False, **{name: array.astype(np.float64) for name, array in arrays.items()}
+    )
+    return buffer.getvalue()

@@ -1,0 +1,184 @@
+"""Boards: stored records in, tables out. Nothing here trains or loads torch."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from earbench import files
+from earbench.config import BoardPlan
+from earbench.errors import BenchError
+from earbench.record import EXCLUDING, Record
+
+DEMO_NOTE = (
+    "Scores on the built-in demo corpus: for trying the program and catching regressions. They do not rank encoders."
+)
+
+
+@dataclass(frozen=True)
+class Board:
+    """One table: a row per encoder (name and weights), a column per score."""
+
+    plan: BoardPlan
+    rows: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+
+
+def board(plan: BoardPlan, records: Iterable[Record]) -> Board:
+    """The board of `plan`, best first by its first column. Of several records of one cell the newest counts."""
+    fitting = [record for record in records if _fits(record, plan)]
+    _check_repeats(fitting)
+    cells = {
+        (record.upstream, record.facts["upstream"]["digest"], record.task): record
+        for record in sorted(fitting, key=_age)
+    }
+    names = sorted({key[:2] for key in cells})
+    rows = [_row(name, digest, plan, cells) for name, digest in names]
+    notes = sorted({note for record in cells.values() for note in record.facts["deviations"]})
+    return Board(plan, tuple(sorted(rows, key=_rank_key)), tuple(notes))
+
+
+def markdown(board: Board) -> str:
+    """The board as a Markdown page, for results/boards."""
+    lines = [f"# {board.plan.title}", ""]
+    lines += [DEMO_NOTE, ""] if board.plan.corpus == "demo" else []
+    lines += [table(board, "github"), "", "Score, 95 % interval in brackets.", ""]
+    lines += [f"* {note}" for note in board.notes]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def table(board: Board, style: str = "simple") -> str:
+    """The board as text; a missing score is a dash."""
+    if not board.rows:
+        return f"no records for the board '{board.plan.name}' yet"
+    shown = [{key: _cell(value) for key, value in row.items() if key not in ("digest",)} for row in board.rows]
+    return tabulate(shown, headers="keys", tablefmt=style, disable_numparse=True)
+
+
+def comma_separated(board: Board) -> str:
+    """The board as CSV with value, low and high of each score in columns of their own."""
+    flat = [_flat(row) for row in board.rows]
+    header = list(dict.fromkeys(key for row in flat for key in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, header or ["upstream"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return out.getvalue()
+
+
+def write(boards: Sequence[Board], results: Path) -> list[Path]:
+    """Write every board that has rows as Markdown and CSV; the paths."""
+    pages = _pages(boards, results)
+    for path, text in pages:
+        files.write_text(path, text)
+    return [path for path, _ in pages]
+
+
+def differences(boards: Sequence[Board], results: Path) -> list[str]:
+    """The board files that are not what the records say, by name."""
+    return [
+        path.name for path, text in _pages(boards, results) if not path.is_file() or path.read_text("utf-8") != text
+    ]
+
+
+def plain(board: Board) -> dict[str, Any]:
+    """The board as JSON data."""
+    return {"name": board.plan.name, "title": board.plan.title, "rows": list(board.rows), "notes": list(board.notes)}
+
+
+def score_text(score: Mapping[str, Any] | None) -> str:
+    """A score as a table shows it: value and interval, or a dash.
+
+    >>> score_text({"value": 41.383, "low": 39.6, "high": 43.1, "unit": "%"})
+    '41.38 [39.60, 43.10]'
+    """
+    if score is None or score["value"] is None:
+        return "-"
+    digits = 2 if score["unit"] == "%" else 4
+    if score["low"] is None:
+        return f"{score['value']:.{digits}f}"
+    return f"{score['value']:.{digits}f} [{score['low']:.{digits}f}, {score['high']:.{digits}f}]"
+
+
+def _pages(boards: Sequence[Board], results: Path) -> list[tuple[Path, str]]:
+    folder = results / "boards"
+    return [
+        (folder / f"{board.plan.name}.{ending}", text(board))
+        for board in boards
+        if board.rows
+        for ending, text in (("md", markdown), ("csv", comma_separated))
+    ]
+
+
+def _fits(record: Record, plan: BoardPlan) -> bool:
+    facts = record.facts
+    names = [deviation.split(":")[0] for deviation in facts["deviations"]]
+    return (
+        record.task in plan.tasks
+        and facts["task"]["demo"] == (plan.corpus == "demo")
+        and not set(names) & {*EXCLUDING, "bf16"}
+        and not any(name.startswith("layers-") for name in names)
+    )
+
+
+def _age(record: Record) -> tuple[Any, ...]:
+    """Oldest first: task version, then time of the run, then number."""
+    return (record.facts["task"]["version"], record.facts["provenance"]["when"], record.number)
+
+
+def _check_repeats(records: Iterable[Record]) -> None:
+    """Two records of one plan that differ under equal versions and device point at a fault; the board says so."""
+    seen: dict[tuple[Any, ...], Record] = {}
+    for record in records:
+        provenance = record.facts["provenance"]
+        key = (record.facts["plan"]["id"], str(provenance["versions"]), provenance["device"], provenance["device_name"])
+        other = seen.setdefault(key, record)
+        if {name: score["value"] for name, score in record.scores.items()} != {
+            name: score["value"] for name, score in other.scores.items()
+        }:
+            raise BenchError(
+                f"two records of one plan differ: {other.path.name} and {record.path.name}",
+                "same versions, same device: one of them was changed, or something is not deterministic",
+            )
+
+
+def _row(name: str, digest: str, plan: BoardPlan, cells: Mapping[tuple[str, str, str], Record]) -> dict[str, Any]:
+    found = {task: cells.get((name, digest, task)) for task in plan.tasks}
+    upstream = next(record for record in found.values() if record).facts["upstream"]
+    row: dict[str, Any] = {"upstream": name, "digest": digest}
+    for task, record in found.items():
+        scores = record.scores if record else {}
+        row |= {f"{task} {metric}": score for metric, score in scores.items()} or {task: None}
+    costs = [record.facts["cost"]["real_time_factor"] for record in found.values() if record]
+    return row | {"parameters": upstream["parameters"], "real_time_factor": max(costs), "licence": upstream["licence"]}
+
+
+def _rank_key(row: Mapping[str, Any]) -> tuple[bool, float]:
+    score = next((value for value in row.values() if isinstance(value, dict)), None)
+    if score is None or score["value"] is None:
+        return True, 0.0
+    return False, -score["value"] if score["better"] == "higher" else score["value"]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, dict):
+        return score_text(value)
+    if isinstance(value, float):
+        return f"{value:.2g}"
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, dict):
+            found |= {key: value["value"], f"{key} low": value["low"], f"{key} high": value["high"]}
+        else:
+            found[key] = value
+    return found

@@ -1,0 +1,115 @@
+"""Which recipe: the grid on train, the choice on valid, by the rule the task declares."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from earbench.contract import Fold, Task
+from earbench.extract import Shelf
+from earbench.fit import Bench, Fitted, better, examples, grid, judge
+from earbench.plan import Cell, Plan, plain_recipe
+from earbench.progress import Progress
+
+Opener = Callable[[Fold], Bench]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The outcome of the search on every fold: for each layer choice the winning heads, seed by seed, and the table.
+
+    `heads[layer][fold]` lists one head per seed. The key None stands for all layers together (or the only one).
+    """
+
+    heads: dict[int | None, list[list[Fitted]]]
+    table: list[dict[str, Any]]
+    best_layer: int | None
+
+
+def search(cell: Cell, plan: Plan, folds: Sequence[Fold], opener: Opener, progress: Progress) -> Found:
+    """Train the grid as the task's rule asks and keep, for every fold and seed, the head of the recipe that won."""
+    table: list[dict[str, Any]] = []
+    heads = {}
+    for layer in layer_choices(cell):
+        trained = _trained(cell.task, plan, folds, layer, opener, progress)
+        heads[layer] = _winners(cell.task, trained)
+        table += [_line(fold, fitted, plan) for fold, fits in zip(folds, trained, strict=True) for fitted in fits]
+    return Found(heads, table, _best_layer(cell.task, heads))
+
+
+def open_fold(cell: Cell, plan: Plan, fold: Fold, shelf: Shelf, folder: Any) -> Bench:
+    """Features and targets of one fold's train and valid splits, on the device."""
+    space = cell.task.space(fold)
+    train, valid = (examples(cell.task, split, space, shelf, cell.device) for split in (fold.train, fold.valid))
+    return Bench(cell.task, plan, fold, space, train, valid, cell.device, folder)
+
+
+def through(bench: Bench, layer: int | None) -> Bench:
+    """The same fold seen through one layer (None: all of them)."""
+    if layer is None:
+        return bench
+    return replace(bench, train=bench.train.layer(layer), valid=bench.valid.layer(layer))
+
+
+def layer_choices(cell: Cell) -> list[int | None]:
+    """The layers that heads are trained on, one at a time; None is the learned mix of all."""
+    count = cell.upstream.layers
+    if count == 1 or cell.layers == "mix":
+        return [None]
+    if cell.layers == "each":
+        return [*range(count)]
+    return [count - 1 if cell.layers == "last" else int(cell.layers)]
+
+
+def _trained(
+    task: Task, plan: Plan, folds: Sequence[Fold], layer: int | None, opener: Opener, progress: Progress
+) -> list[list[Fitted]]:
+    """Every trained head, per fold. By the rule "first", later folds train only the recipe that won on the first."""
+    everything = list(range(len(plan.recipes)))
+    found: list[list[Fitted]] = []
+    for fold in folds:
+        bench = through(opener(fold), layer)
+        only = everything if task.search != "first" or not found else [_winner(task, found[0])]
+        found.append([fit for seed in range(plan.seeds) for fit in grid(bench, only, seed, layer, progress)])
+    return found
+
+
+def _winners(task: Task, trained: list[list[Fitted]]) -> list[list[Fitted]]:
+    if task.search == "all":
+        winner = _winner(task, [fit for fits in trained for fit in fits])
+        return [[fit for fit in fits if fit.recipe == winner] for fits in trained]
+    return [[fit for fit in fits if fit.recipe == _winner(task, fits)] for fits in trained]
+
+
+def _winner(task: Task, fits: Sequence[Fitted]) -> int:
+    """The recipe with the best mean on valid, over seeds (and folds); of equals, the first of the grid."""
+    numbers = sorted({fit.recipe for fit in fits})
+    means = {number: fmean(fit.valid for fit in fits if fit.recipe == number) for number in numbers}
+    best = numbers[0]
+    for number in numbers[1:]:
+        if better(judge(task), means[number], means[best]):
+            best = number
+    return best
+
+
+def _best_layer(task: Task, heads: dict[int | None, list[list[Fitted]]]) -> int | None:
+    layers = list(heads)
+    means = {layer: fmean(fit.valid for fits in heads[layer] for fit in fits) for layer in layers}
+    best = layers[0]
+    for layer in layers[1:]:
+        if better(judge(task), means[layer], means[best]):
+            best = layer
+    return best
+
+
+def _line(fold: Fold, fitted: Fitted, plan: Plan) -> dict[str, Any]:
+    return {
+        "fold": fold.name,
+        "seed": fitted.seed,
+        "layer": fitted.layer,
+        "recipe": fitted.recipe,
+        "lr": plain_recipe(plan.recipes[fitted.recipe])["lr"],
+        "valid": fitted.valid,
+        "step": fitted.step,
+        "steps": fitted.curve[-1][0],
+    }

@@ -1,0 +1,97 @@
+"""Columns beside the learned head, on the same stored features: nearest neighbours and logistic regression.
+
+They have no learning rate and no seed, so they show what the features hold before any tuning.
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from earbench.contract import Labels
+from earbench.fit import Bench, Examples, better
+from earbench.progress import Progress
+
+NEIGHBOURS = 10
+ITERATIONS = 300
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one method says of the test clips, and how it was set up."""
+
+    predictions: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+
+def columns(bench: Bench, test: Examples, progress: Progress) -> dict[str, Column]:
+    """The two columns, for tasks that give each clip one of a list of labels; none for other tasks.
+
+    Features are standardised by the train split. Both use the layer on which the nearest neighbours do best on valid.
+    `knn`: the 10 nearest by cosine, weighted by closeness. `logistic`: L2 penalty C = 1, classes weighted equally.
+    """
+    if bench.train.framewise or not isinstance(bench.space, Labels) or bench.train.targets.dim() != 1:
+        return {}
+    with progress.note("nearest neighbours and logistic regression"):
+        layer = _best_layer(bench)
+        (train, given), scale = _fitted(bench.train, layer)
+        seen = scale.transform(_layer(test, layer))
+        guesses = {"knn": _knn(train, given, seen), "logistic": _logistic(train, given, seen)}
+    ids = [clip.id for clip in test.split.clips]
+    return {
+        name: Column({key: bench.space[number] for key, number in zip(ids, guess, strict=True)}, {"layer": layer})
+        for name, guess in guesses.items()
+    }
+
+
+def _best_layer(bench: Bench) -> int:
+    count = bench.train.rows.shape[1]
+    if count == 1:
+        return 0
+    metric, split = bench.task.card.metrics[0], bench.valid.split
+    weights = bench.task.weights(split, "standard")
+    best, best_score = 0, float("nan")
+    for layer in range(count):
+        (train, given), scale = _fitted(bench.train, layer)
+        guess = _knn(train, given, scale.transform(_layer(bench.valid, layer)))
+        said = {clip.id: bench.space[number] for clip, number in zip(split.clips, guess, strict=True)}  # type: ignore[index]
+        if better(metric, score := metric.value(bench.task.rows(split, said), weights), best_score):
+            best, best_score = layer, score
+    return best
+
+
+def _fitted(examples: Examples, layer: int) -> tuple[tuple[Array, Array], Any]:
+    from sklearn.preprocessing import StandardScaler
+
+    features = _layer(examples, layer)
+    scale = StandardScaler().fit(features)
+    return (scale.transform(features), examples.targets.cpu().numpy()), scale
+
+
+def _layer(examples: Examples, layer: int) -> Array:
+    found: Array = examples.rows[:, layer].cpu().numpy()
+    return found
+
+
+def _knn(train: Array, given: Array, seen: Array) -> Array:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    count = min(NEIGHBOURS, len(train))
+    model = KNeighborsClassifier(count, metric="cosine", algorithm="brute", weights="distance").fit(train, given)
+    guess: Array = model.predict(seen)
+    return guess
+
+
+def _logistic(train: Array, given: Array, seen: Array) -> Array:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=ITERATIONS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        guess: Array = model.fit(train, given).predict(seen)
+    return guess

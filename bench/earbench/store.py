@@ -1,0 +1,254 @@
+"""Features on disk, keyed by content: written once, whole or not at all, and never trusted without a checksum.
+
+A shard is one safetensors file of rows from all its clips (frames, or a single pooled row each) and a small index
+beside it that is written last. A shard without an index does not exist. Shards are never changed, so any number of
+processes may read and write one store.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from earbench import files
+from earbench.errors import BenchError
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What the index says of one shard: for each clip key its number of rows, in order, and what the work cost."""
+
+    file: str
+    checksum: str
+    keys: tuple[str, ...]
+    rows: tuple[int, ...]
+    hop: float
+    first: float
+    seconds: float
+    audio_seconds: float
+    device: str
+
+
+class Store:
+    """The features of one (upstream, grain, dtype)."""
+
+    def __init__(self, cache: Path, upstream: str, grain: str, dtype: str) -> None:
+        self.folder = cache / "features" / upstream / f"{grain}-{dtype}"
+        self._shards: dict[str, Shard] = {}
+        self._at: dict[str, tuple[str, int, int]] = {}
+        self._sound: set[str] = set()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in the shards that other processes have finished since."""
+        for path in sorted(self.folder.glob("*.json")):
+            if path.stem not in self._shards:
+                self._add(path.stem, _read_index(path))
+
+    def missing(self, keys: Iterable[str]) -> set[str]:
+        return {key for key in keys if key not in self._at}
+
+    def write(
+        self,
+        entries: Sequence[tuple[str, Tensor]],
+        hop: float,
+        first: float,
+        seconds: float,
+        audio_seconds: float,
+        device: str,
+    ) -> None:
+        """Add one shard: `entries` are (key, rows [row, layer, width]). Synced, renamed, index last."""
+        keys, tensors = zip(*entries, strict=True)
+        name = hashlib.blake2b(
+            "".join((*keys, str(os.getpid()), str(time.time_ns()))).encode(), digest_size=10
+        ).hexdigest()
+        path = self.folder / f"{name}.safetensors"
+        files.write(path, lambda temporary: _save(torch.cat(tensors), temporary))
+        rows = tuple(len(tensor) for tensor in tensors)
+        shard = Shard(path.name, files.checksum(path), keys, rows, hop, first, seconds, audio_seconds, device)
+        files.write_text(self.folder / f"{name}.json", json.dumps(asdict(shard)))
+        self._add(name, shard)
+
+    def read(self, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Rows of all `keys` in their order, [sum of rows, layer, width], and the number of rows of each."""
+        self.verify(keys)
+        lengths = torch.tensor([self._at[key][2] for key in keys])
+        out: Tensor | None = None
+        starts = torch.cat((torch.zeros(1, dtype=torch.long), lengths.cumsum(0)))
+        for name, wanted in self._by_shard(keys).items():
+            data = load_file(self.folder / self._shards[name].file)["rows"]
+            if out is None:
+                out = data.new_empty((int(starts[-1]), *data.shape[1:]))
+            source, target = _row_numbers([self._at[keys[index]][1:] for index in wanted], starts[wanted])
+            out[target] = data[source]
+        if out is None:
+            raise BenchError("no features were asked for")
+        return out, lengths
+
+    def cost(self, keys: Iterable[str]) -> dict[str, Any]:
+        """What extracting `keys` took when their shards were made, shared out by rows; seconds of audio and of work."""
+        work = audio = 0.0
+        wanted = self._by_shard(list(keys))
+        for name, indices in wanted.items():
+            shard = self._shards[name]
+            share = len(indices) / len(shard.keys)
+            work, audio = work + shard.seconds * share, audio + shard.audio_seconds * share
+        devices = sorted({self._shards[name].device for name in wanted})
+        return {"extract_seconds": work, "audio_seconds": audio, "extracted_on": devices}
+
+    def times(self) -> tuple[float, float]:
+        """Frame spacing and centre of the first frame, in seconds."""
+        shard = next(iter(self._shards.values()))
+        return shard.hop, shard.first
+
+    @contextmanager
+    def extracting(self) -> Iterator[None]:
+        """Only one process at a time extracts for this store; the others wait, then find its work."""
+        with files.explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(self.folder / "extract.lock"):
+            self.refresh()
+            yield
+
+    def _by_shard(self, keys: Sequence[str]) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for index, key in enumerate(keys):
+            found.setdefault(self._at[key][0], []).append(index)
+        return found
+
+    def _add(self, name: str, shard: Shard | None) -> None:
+        if shard is None or not (self.folder / shard.file).is_file():
+            return
+        self._shards[name] = shard
+        start = 0
+        for key, rows in zip(shard.keys, shard.rows, strict=True):
+            self._at.setdefault(key, (name, start, rows))
+            start += rows
+
+    def verify(self, keys: Iterable[str]) -> None:
+        """Check the shards that hold `keys`, once per process. `Damaged` says that some did not match and are gone."""
+        names = {self._at[key][0] for key in keys}
+        damaged = [name for name in sorted(names - self._sound) if not _is_sound(self.folder, self._shards[name])]
+        if damaged:
+            for name in damaged:
+                _remove(self.folder, name)
+                del self._shards[name]
+            self._at = {key: at for key, at in self._at.items() if at[0] in self._shards}
+            raise Damaged(f"{len(damaged)} shards of features are damaged and were removed")
+        self._sound |= names
+        for name in names:
+            _touch(self.folder / f"{name}.json")
+
+
+class Damaged(BenchError):
+    """Some stored features did not match their checksum; they are gone now and must be extracted again."""
+
+
+def _save(rows: Tensor, path: Path) -> None:
+    try:
+        save_file({"rows": rows.contiguous()}, path)
+    except SafetensorError as error:
+        raise OSError(_errno(error), str(error)) from None
+
+
+def _errno(error: Exception) -> int:
+    """safetensors wraps what the disk said; `os error N` inside is the number."""
+    _, found, rest = str(error).partition("os error ")
+    digits = rest.split(")")[0]
+    return int(digits) if found and digits.isdigit() else 5
+
+
+def _row_numbers(spans: Sequence[tuple[int, int]], starts: Tensor) -> tuple[Tensor, Tensor]:
+    """Row numbers in a shard, and where they go, for clips at (start, rows) in it and `starts` in the output."""
+    begin, count = torch.tensor([span[0] for span in spans]), torch.tensor([span[1] for span in spans])
+    offset = torch.arange(int(count.sum())) - torch.repeat_interleave(count.cumsum(0) - count, count)
+    return torch.repeat_interleave(begin, count) + offset, torch.repeat_interleave(starts, count) + offset
+
+
+def _read_index(path: Path) -> Shard | None:
+    """The index at `path`, or None if another process has just pruned it."""
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+        return Shard(**{**facts, "keys": tuple(facts["keys"]), "rows": tuple(facts["rows"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _is_sound(folder: Path, shard: Shard) -> bool:
+    try:
+        return files.checksum(folder / shard.file) == shard.checksum
+    except OSError:
+        return False
+
+
+def _touch(path: Path) -> None:
+    """Note that a shard was used, for the budget; another process may just have pruned it."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def _remove(folder: Path, name: str) -> None:
+    """Index first: a shard without an index does not exist."""
+    (folder / f"{name}.json").unlink(missing_ok=True)
+    (folder / f"{name}.safetensors").unlink(missing_ok=True)
+
+
+# ---- the whole cache, for `bench cache` and the budget ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One shard as `bench cache ls` sees it."""
+
+    folder: Path
+    name: str
+    bytes: int
+    used: float
+    clips: int
+
+
+def entries(cache: Path) -> list[Entry]:
+    """Every shard under `cache`, least recently used first."""
+    found = []
+    for index in (cache / "features").glob("*/*/*.json"):
+        shard = _read_index(index)
+        path = index.parent / (shard.file if shard else "")
+        if shard and path.is_file():
+            found.append(Entry(index.parent, index.stem, path.stat().st_size, index.stat().st_mtime, len(shard.keys)))
+    return sorted(found, key=lambda entry: entry.used)
+
+
+def prune(cache: Path, budget: float, keep: Path | None = None) -> int:
+    """Remove the least recently used shards until `budget` bytes are left, sparing those in `keep`; the bytes freed."""
+    found = entries(cache)
+    total, freed = sum(entry.bytes for entry in found), 0
+    for entry in found:
+        if total - freed <= budget:
+            break
+        if entry.folder != keep:
+            _remove(entry.folder, entry.name)
+            freed += entry.bytes
+    return freed
+
+
+def verify(cache: Path) -> list[Entry]:
+    """The damaged shards, now removed; their features will be extracted again when they are needed."""
+    damaged = []
+    for entry in entries(cache):
+        shard = _read_index(entry.folder / f"{entry.name}.json")
+        if shard and not _is_sound(entry.folder, shard):
+            _remove(entry.folder, entry.name)
+            damaged.append(entry)
+    return damaged

@@ -1,0 +1,52 @@
+"""What upstreams/earbench_upstreams/README.md shows a submitter is true."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from earbench.contract import Spec, Upstream
+from earbench.errors import BadCheckpoint
+
+README = Path(__file__).parents[2] / "upstreams" / "earbench_upstreams" / "README.md"
+HAND_MADE = ["fbank", "fbank_no_cmvn", "mfcc", "mel", "linear", "spectrogram", "log_stft", "hear_naive"]
+
+
+@pytest.fixture(scope="module")
+def pebble() -> type[Upstream]:
+    code = re.search(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)[1]
+    names = {"__name__": "pebble_earbench"}
+    exec(compile(code, str(README), "exec"), names)
+    return names["Pebble"]
+
+
+def test_the_example_loads_its_weights_and_refuses_to_go_without(pebble, tmp_path):
+    trained = pebble()
+    save_file(trained.state_dict(), tmp_path / "pebble.safetensors")
+    loaded = pebble.load(Spec("", "pebble", checkpoint=str(tmp_path / "pebble.safetensors")))
+    assert torch.equal(loaded.block.weight, trained.block.weight)
+    with pytest.raises(BadCheckpoint):
+        pebble.load(Spec("", "pebble"))
+
+
+def test_the_example_has_the_declared_sizes_and_ignores_batch_mates(pebble):
+    encoder = pebble.load(Spec("", "pebble", random=True, seed=1)).eval()
+    waves, lengths = torch.randn(2, 8_000, generator=torch.Generator().manual_seed(0)), torch.tensor([8_000, 1_600])
+    waves[1, 1_600:] = 0
+    batched, single = encoder.encode(waves, lengths), encoder.encode(waves[1:, :1_600], lengths[1:])
+    assert batched.frames.shape[1:] == (encoder.layers, int(batched.lengths[0]), encoder.width)
+    assert torch.allclose(batched.frames[1, :, : int(batched.lengths[1])], single.frames[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", HAND_MADE)
+def test_the_table_states_each_hand_made_encoder_with_its_size(name):
+    from importlib.metadata import entry_points
+
+    card = entry_points(group="earbench.upstreams")[name].load().card
+    row = next(line for line in README.read_text("utf-8").splitlines() if line.startswith(f"| `{name}` "))
+    _, _, _, width, rate, parity, _ = (cell.strip() for cell in row.split("|"))
+    assert int(width) == card.widths[0]
+    assert int(rate.split()[0]) == round(1 / card.hop)
+    assert parity.split(":")[0] == card.parity

@@ -157,7 +157,6 @@ def _zipped(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 def _npz(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
     buffer = BytesIO()
-    np.savez_compressed(
-        buffer, allow_pickle=False, **{name: array.astype(np.float64) for name, array in arrays.items()}
-    )
+    doubles = {name: array.astype(np.float64) for name, array in arrays.items()}
+    np.savez_compressed(buffer, allow_pickle=False, **doubles)
     return buffer.getvalue()

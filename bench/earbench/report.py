@@ -152,7 +152,9 @@ def _row(name: str, digest: str, plan: BoardPlan, cells: Mapping[tuple[str, str,
     row: dict[str, Any] = {"upstream": name, "digest": digest}
     for task, record in found.items():
         scores = record.scores if record else {}
-        row |= {f"{task} {metric}": score for metric, score in scores.items()} or {task: None}
+        row |= {f"{task} {metric}": score for metric, score in scores.items()}
+        if not scores:
+            row[task] = None
     costs = [record.facts["cost"]["real_time_factor"] for record in found.values() if record]
     return row | {"parameters": upstream["parameters"], "real_time_factor": max(costs), "licence": upstream["licence"]}
 

@@ -175,7 +175,7 @@ def _make_room(cell: Cell, items: Sequence[Item], store: Store, settings: Settin
     need, budget = estimate_bytes(cell.upstream, cell.grain, items), settings.budget_gb * 1e9
     if need > budget:
         raise BenchError(
-            f"the features of {len(items):,} clips need {need / 1e9:.2f} GB, the store may hold {settings.budget_gb:g} GB",
+            f"features of {len(items):,} clips need {need / 1e9:.2f} GB, the store may hold {settings.budget_gb:g} GB",
             "raise budget_gb in [cache] of bench.toml",
         )
     new = need * len(store.missing(item.key for item in items)) / max(1, len(items))

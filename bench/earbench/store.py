@@ -88,7 +88,7 @@ class Store:
         out: Tensor | None = None
         starts = torch.cat((torch.zeros(1, dtype=torch.long), lengths.cumsum(0)))
         for name, wanted in self._by_shard(keys).items():
-            data = load_file(self.folder / self._shards[name].file)["rows"]
+            data = self._load(name)
             if out is None:
                 out = data.new_empty((int(starts[-1]), *data.shape[1:]))
             source, target = _row_numbers([self._at[keys[index]][1:] for index in wanted], starts[wanted])
@@ -127,6 +127,12 @@ class Store:
         for index, key in enumerate(keys):
             found.setdefault(self._at[key][0], []).append(index)
         return found
+
+    def _load(self, name: str) -> Tensor:
+        try:
+            return load_file(self.folder / self._shards[name].file)["rows"]
+        except (OSError, SafetensorError):
+            raise Damaged("stored features went away while they were in use", "give the same command again") from None
 
     def _add(self, name: str, shard: Shard | None) -> None:
         if shard is None or not (self.folder / shard.file).is_file():

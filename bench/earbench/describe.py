@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-import earbench
 from earbench import record as records
 from earbench.config import Settings
 from earbench.contract import Labels
@@ -130,7 +129,7 @@ def _cost(cell: Cell, shelf: Shelf, prepared: Prepared, fit_seconds: float) -> d
 
 def _provenance(cell: Cell, plan: Plan) -> dict[str, Any]:
     return {
-        "earbench": earbench.__version__,
+        "earbench": versions(["earbench"]).get("earbench"),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "versions": versions(PACKAGES),

@@ -1,0 +1,34 @@
+# make demo: install into .venv, run the main job on the built-in demo corpus, print the board.
+# make test: the whole default test suite.   make check: style, types, import rules.
+
+PYTHON ?= python3
+VENV ?= .venv
+BENCH := $(VENV)/bin/bench
+DEMO := .demo
+READY := $(VENV)/ready
+
+.PHONY: demo test check install clean
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch torchaudio
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(READY)
+	$(BENCH) run --upstream fbank,fbank_no_cmvn,mfcc,hear_naive --task ks --data demo --results $(DEMO)
+	$(BENCH) report --board demo --results $(DEMO)
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest
+
+check: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache
+
+clean:
+	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

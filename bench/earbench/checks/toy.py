@@ -1,0 +1,135 @@
+"""A task on its toy corpus, and what the checks feed it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+from unittest import mock
+
+import soundfile
+import torch
+from torch import Tensor
+
+from earbench.contract import Clip, Effort, Fold, Head, Metric, Recipe, Rows, Task, UpstreamCard
+from earbench.kit.seeds import generator
+
+EFFORTS: Sequence[Effort] = get_args(Effort)
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A task on its toy corpus, asked for the sake of an upstream with this card."""
+
+    task: Task
+    card: UpstreamCard
+    root: Path
+    folds: Sequence[Fold]
+
+    def recipes(self) -> list[Recipe]:
+        """All recipes, of every effort, published and demo; those that differ in rates and lengths alone once."""
+        asked = itertools.product(EFFORTS, (False, True))
+        found = itertools.chain.from_iterable(self.task.recipes(effort, demo) for effort, demo in asked)
+        same = {"lr": 1.0, "weight_decay": 0.0, "steps": 1, "every": 1, "patience": None}
+        return list({repr(recipe.with_(**same)): recipe for recipe in found}.values())
+
+
+@contextmanager
+def listings_reversed() -> Iterator[None]:
+    """Folders list their files backwards. (Copying the tree would not do: many systems order by hash.)"""
+    listdir, scandir = os.listdir, os.scandir
+    with (
+        mock.patch.object(os, "listdir", lambda path=".": listdir(path)[::-1]),
+        mock.patch.object(os, "scandir", lambda path=".": _Backwards(scandir(path))),
+    ):
+        yield
+
+
+def scored(
+    toy: Toy, change: Callable[[Mapping[str, Any]], Mapping[str, Any]], reverse: bool = False
+) -> Iterator[tuple[str, Metric, Rows]]:
+    """The rows of changed ideal answers on each fold's test split, with every metric."""
+    for fold in toy.folds:
+        split = replace(fold.test, clips=fold.test.clips[::-1], seconds=()) if reverse else fold.test
+        answers = change(toy.task.ideal(fold.test))
+        rows = toy.task.rows(split, answers)
+        for metric in toy.task.card.metrics:
+            yield f"fold '{fold.name}'", metric, rows
+
+
+def shuffled(answers: Mapping[str, Any]) -> Mapping[str, Any]:
+    names = sorted(answers)
+    order = generator("check", "answers").permutation(len(names))
+    return {name: answers[names[index]] for name, index in zip(names, order, strict=True)}
+
+
+def frame_times(toy: Toy, clip: Clip) -> Tensor | None:
+    """Regular frame times as an upstream with the card's hop (else 20 ms) would give them."""
+    if toy.task.card.grain != "frame":
+        return None
+    facts, hop = soundfile.info(clip.audio), toy.card.hop or 0.02
+    seconds = (facts.duration if clip.stop is None else clip.stop) - (clip.start or 0.0)
+    return (torch.arange(max(1, int(seconds / hop))) + 0.5) * hop
+
+
+def one_pass_problem(toy: Toy, head: Head, width: int, clips: Sequence[Clip]) -> str | None:
+    """What is wrong with one pass of random features forth and back through `head`."""
+    times = [frame_times(toy, clip) for clip in clips]
+    x, lengths = _features(times, width)
+    space = toy.task.space(toy.folds[0])
+    targets, target_lengths = _padded([toy.task.target(clip, at, space) for clip, at in zip(clips, times, strict=True)])
+    output = head(x, lengths)
+    loss = head.loss(output, lengths, targets, target_lengths)
+    if loss.dim() or not torch.isfinite(loss):
+        return f"the loss is {loss!r}, not one finite number"
+    loss.backward()  # type: ignore[no-untyped-call]
+    if not any(weight.grad is not None and weight.grad.any() for weight in head.parameters()):
+        return "the loss does not move with any weight of the head"
+    still = [
+        name for name, weight in head.named_parameters() if weight.grad is None or not weight.grad.isfinite().all()
+    ]
+    if still:
+        return f"no finite gradient reaches {', '.join(still[:3])}"
+    said = head.predict(output.detach(), lengths, None, **toy.task.decodings[0])
+    return None if len(said) == len(clips) else f"{len(said)} predictions for {len(clips)} clips"
+
+
+def _features(times: Sequence[Tensor | None], width: int) -> tuple[Tensor, Tensor | None]:
+    """Random features: [clip, width] without times, else [clip, time, width] and the true lengths."""
+    random = torch.Generator().manual_seed(0)
+    lengths = [len(at) for at in times if at is not None]
+    if not lengths:
+        return torch.randn(len(times), width, generator=random), None
+    return torch.randn(len(times), max(lengths), width, generator=random), torch.tensor(lengths)
+
+
+def _padded(targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Targets as the engine hands them over: single numbers stacked, longer ones padded with zeros."""
+    lengths = torch.tensor([target.shape[0] if target.dim() else 1 for target in targets])
+    if targets[0].dim() == 0:
+        return torch.stack(list(targets)), lengths
+    return torch.nn.utils.rnn.pad_sequence(list(targets), batch_first=True), lengths
+
+
+class _Backwards(Iterator["os.DirEntry[str]"]):
+    """What `os.scandir` gives, last entry first."""
+
+    def __init__(self, entries: Any) -> None:
+        with entries:
+            self._left = reversed(list(entries))
+
+    def __next__(self) -> os.DirEntry[str]:
+        return next(self._left)
+
+    def __enter__(self) -> _Backwards:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._left = reversed([])

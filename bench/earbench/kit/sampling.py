@@ -1,0 +1,102 @@
+"""Orders in which clips are visited, and weights that say the same thing in expectation.
+
+A unit is a clip, or a pool of clips of which each visit draws one. All draws of an epoch are a few array operations:
+200,000 batches of 32 take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earbench.contract import Split
+from earbench.errors import BenchError
+
+Indices = NDArray[np.intp]
+
+
+def shuffled(split: Split, batch: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """Endless epochs of shuffled units, one clip of each pool per visit; the last batch of an epoch may be short."""
+    units = Units(split)
+    while True:
+        clips = units.visit(rng.permutation(len(units)), rng).tolist()
+        yield from (clips[start : start + batch] for start in range(0, len(clips), batch))
+
+
+def balanced(split: Split, batch: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """Endless epochs of N draws with replacement, N the number of units, every class equally likely.
+
+    This is weighted sampling with weights N / count(class) (SUPERB sheet 2.3), where a pool counts as one unit. The
+    last incomplete batch of an epoch is dropped, unless it is the only one.
+    """
+    units = Units(split)
+    classes = Classes(units.labels)
+    kept = len(units) - len(units) % batch or len(units)
+    while True:
+        clips = units.visit(classes.draw(len(units), rng), rng)[:kept].tolist()
+        yield from (clips[start : start + batch] for start in range(0, kept, batch))
+
+
+def balanced_draw(split: Split, rng: np.random.Generator) -> NDArray[np.float64]:
+    """How often each clip is drawn in one epoch of `balanced`; the sum is the number of units."""
+    units = Units(split)
+    clips = units.visit(Classes(units.labels).draw(len(units), rng), rng)
+    return np.bincount(clips, minlength=len(split.clips)).astype(np.float64)
+
+
+def unit_weights(split: Split) -> NDArray[np.float64]:
+    """One weight per clip such that every unit counts once: 1 / size of its pool."""
+    units = Units(split)
+    return units.spread(np.ones(len(units)))
+
+
+def class_balanced_weights(split: Split) -> NDArray[np.float64]:
+    """The expectation of `balanced_draw`: every class has the same total, and the sum is the number of units."""
+    units = Units(split)
+    classes = Classes(units.labels)
+    return units.spread(len(units) / (len(classes.counts) * classes.counts[classes.codes]))
+
+
+class Units:
+    """The units of a split as flat arrays. The clips of a pool share their label."""
+
+    def __init__(self, split: Split) -> None:
+        found = split.units()
+        if not found:
+            raise BenchError("a split without clips cannot be sampled", "check that the corpus is whole")
+        self.labels: list[Any] = [split.clips[unit[0]].label for unit in found]
+        self.members: Indices = np.concatenate([np.array(unit, np.intp) for unit in found])
+        self.sizes: Indices = np.array([len(unit) for unit in found], np.intp)
+        self.starts: Indices = np.cumsum(self.sizes) - self.sizes
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def visit(self, units: Indices, rng: np.random.Generator) -> Indices:
+        """One clip index for each visited unit, uniform over its pool."""
+        clips: Indices = self.members[self.starts[units] + rng.integers(self.sizes[units])]
+        return clips
+
+    def spread(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weights of units, shared out equally among their clips."""
+        shares = np.empty(len(self.members))
+        shares[self.members] = np.repeat(weights / self.sizes, self.sizes)
+        return shares
+
+
+class Classes:
+    """Units sorted by class: `codes` is each unit's class, `counts` the number of units in each class."""
+
+    def __init__(self, labels: list[Any]) -> None:
+        _, self.codes, self.counts = np.unique(np.array(labels), return_inverse=True, return_counts=True)
+        self.order = np.argsort(self.codes, kind="stable")
+        self.starts = np.cumsum(self.counts) - self.counts
+
+    def draw(self, number: int, rng: np.random.Generator) -> Indices:
+        """`number` units with replacement: a class uniformly, then one of its units uniformly."""
+        classes = rng.integers(len(self.counts), size=number)
+        picks: Indices = self.order[self.starts[classes] + rng.integers(self.counts[classes])]
+        return picks

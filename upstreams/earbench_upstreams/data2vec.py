@@ -1,0 +1,15 @@
+"""data2vec audio Base (Baevski et al. 2022): predicts the mean of a teacher's top blocks (protocol sheet §9.1)."""
+
+from earbench.kit.hf import published
+
+DATA2VEC = published(
+    "data2vec",
+    "facebook/data2vec-audio-base",
+    "data2vec-audio",
+    family="data2vec",
+    licence="apache-2.0",
+    parameters=93_163_520,
+    layers=13,
+    width=768,
+    normalise=True,
+)

@@ -1,0 +1,20 @@
+"""DistilHuBERT (Chang et al. 2022): the first two blocks of HuBERT, distilled (protocol sheet §9.1).
+
+Unverified: that the hub's `ntu-spml/distilhubert` is a `HubertModel` of two blocks without the layer norm before its
+projection. The parameter count of this description equals that of the original without its heads.
+"""
+
+from earbench.kit.hf import published
+
+DISTILHUBERT = published(
+    "distilhubert",
+    "ntu-spml/distilhubert",
+    "hubert",
+    family="DistilHuBERT",
+    licence="apache-2.0",
+    parameters=23_491_200,
+    layers=3,
+    width=768,
+    normalise=False,
+    facts={"num_hidden_layers": 2, "feat_proj_layer_norm": False},
+)

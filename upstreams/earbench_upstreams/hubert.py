@@ -1,0 +1,28 @@
+"""HuBERT (Hsu et al. 2021): masked prediction of clustered features (protocol sheet §7.5)."""
+
+from earbench.kit.hf import LARGE, published
+
+HUBERT = published(
+    "hubert",
+    "facebook/hubert-base-ls960",
+    "hubert",
+    family="HuBERT",
+    licence="apache-2.0",
+    parameters=94_370_944,
+    layers=13,
+    width=768,
+    normalise=False,
+)
+
+HUBERT_LARGE = published(
+    "hubert_large",
+    "facebook/hubert-large-ll60k",
+    "hubert",
+    family="HuBERT",
+    licence="apache-2.0",
+    parameters=315_437_696,
+    layers=25,
+    width=1024,
+    normalise=True,
+    facts={**LARGE, "conv_bias": True},
+)

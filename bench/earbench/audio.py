@@ -1,10 +1,11 @@
 """Audio files: what is in them, and samples ready for an encoder (soundfile decodes, soxr resamples)."""
 
 import hashlib
+import re
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,11 +15,15 @@ import numpy as np
 import soundfile
 import soxr
 
+from earbench import files
 from earbench.contract import Clip
-from earbench.errors import BadAudio
+from earbench.errors import BadAudio, BenchError
 from earbench.kit import effects
 
 Samples = np.ndarray[Any, np.dtype[np.float32]]
+CUT_OFF = re.compile(r"^data[^:\n]*: (?!4294967295 )\d+ \(should be", re.MULTILINE | re.IGNORECASE)
+"""What libsndfile notes of a body shorter than its header says; 2**32 - 1 is written where a length was not known."""
+REMEMBERED_TOGETHER = 1_000
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def probe(path: Path) -> Facts:
 def _problem(file: Any, samples: Samples) -> str | None:
     if len(samples) == 0:
         return "holds no samples"
-    if len(samples) < file.frames or "(should be" in file.extra_info:
+    if len(samples) < file.frames or CUT_OFF.search(file.extra_info):
         return "is cut off: shorter than its header says"
     if not np.isfinite(samples).all():
         return "holds NaN or infinite samples"
@@ -82,12 +87,24 @@ def _problem(file: Any, samples: Samples) -> str | None:
 
 def fingerprints(paths: Iterable[Path], cache: Path, tick: Callable[[], None]) -> dict[Path, Facts]:
     """Facts of every file. What was read before is remembered by path, size and time."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(cache / "fingerprints.sqlite", timeout=60)) as memory:
-        memory.execute("CREATE TABLE IF NOT EXISTS facts (path TEXT PRIMARY KEY, stamp TEXT, facts TEXT)")
+    with _memory(cache) as memory:
         known = {path: (stamp, facts) for path, stamp, facts in memory.execute("SELECT path, stamp, facts FROM facts")}
         with ThreadPoolExecutor() as pool:
             return _gather(list(paths), known, memory, pool, tick)
+
+
+@contextmanager
+def _memory(cache: Path) -> Iterator[sqlite3.Connection]:
+    """The table of what was read before; any number of processes may use it."""
+    with files.explained(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+    path = cache / "fingerprints.sqlite"
+    try:
+        with closing(sqlite3.connect(path, timeout=60)) as memory:
+            memory.execute("CREATE TABLE IF NOT EXISTS facts (path TEXT PRIMARY KEY, stamp TEXT, facts TEXT)")
+            yield memory
+    except sqlite3.Error as error:
+        raise BenchError(f"cannot use {path}: {error}", "delete it; the audio is then checked once more") from None
 
 
 def _gather(
@@ -97,15 +114,24 @@ def _gather(
     pool: ThreadPoolExecutor,
     tick: Callable[[], None],
 ) -> dict[Path, Facts]:
+    """Facts by path. They are written now and then: a lock held throughout would shut other processes out."""
     found: dict[Path, Facts] = {}
+    fresh: list[tuple[str, str, str]] = []
     for path, (stamp, facts) in zip(paths, pool.map(lambda path: _remembered(path, known), paths), strict=True):
         found[path] = facts
         tick()
         if facts.problem is None and known.get(str(path), ("",))[0] != stamp:
-            row = (str(path), stamp, f"{facts.digest} {facts.frames} {facts.sample_rate}")
-            memory.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", row)
-    memory.commit()
+            fresh.append((str(path), stamp, f"{facts.digest} {facts.frames} {facts.sample_rate}"))
+        if len(fresh) == REMEMBERED_TOGETHER:
+            _remember(fresh, memory)
+            fresh = []
+    _remember(fresh, memory)
     return found
+
+
+def _remember(fresh: list[tuple[str, str, str]], memory: sqlite3.Connection) -> None:
+    with memory:
+        memory.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", fresh)
 
 
 def _remembered(path: Path, known: dict[str, tuple[str, str]]) -> tuple[str, Facts]:

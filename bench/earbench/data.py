@@ -1,6 +1,7 @@
 """Find, count, verify and fingerprint the audio of a task, before any work starts."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,9 +140,12 @@ def folds_of(task: Task, card: UpstreamCard, place: Place) -> list[Fold]:
 
 
 def _check_ids(task: Task, folds: list[Fold]) -> None:
-    """One id, one clip: predictions are keyed by it."""
+    """One id, one clip, and once in a split: predictions are keyed by it."""
     seen: dict[str, Clip] = {}
     for split in _splits(folds):
+        twice = [name for name, count in Counter(clip.id for clip in split.clips).items() if count > 1]
+        if twice:
+            raise BenchError(f"task '{task.card.name}' lists the clip '{twice[0]}' twice in one split")
         for clip in split.clips:
             if seen.setdefault(clip.id, clip) != clip:
                 raise BenchError(f"task '{task.card.name}' gives two different clips the id '{clip.id}'")
@@ -166,15 +170,20 @@ def _measured(fold: Fold, facts: Mapping[Path, Facts]) -> Fold:
 
 
 def _quick(fold: Fold) -> Fold:
-    """The fold cut to a smoke run: units are kept by the digest of their first clip's id, so every label survives."""
+    """The fold cut to a smoke run: units are kept by the digest of their first clip's id, so every label survives
+    (as many as there is room for, where nearly every clip has a label of its own).
+    """
     return fold.each(lambda name, split: replace(split, clips=_some(split, QUICK_UNITS[name])))
 
 
 def _some(split: Split, limit: int) -> tuple[Clip, ...]:
-    units = split.units()
-    by_label: dict[str, list[list[int]]] = {}
-    for unit in sorted(units, key=lambda unit: hashlib.sha256(split.clips[unit[0]].id.encode()).digest()):
-        by_label.setdefault(str(split.clips[unit[0]].label), []).append(unit)
-    share = max(1, limit // len(by_label))
-    kept = {index for group in by_label.values() for unit in group[:share] for index in unit}
+    """At most `limit` units: the first of every label, then the second of every label, and so on."""
+    ranked: list[tuple[int, list[int]]] = []
+    seen: Counter[str] = Counter()
+    for unit in sorted(split.units(), key=lambda unit: hashlib.sha256(split.clips[unit[0]].id.encode()).digest()):
+        label = str(split.clips[unit[0]].label)
+        ranked.append((seen[label], unit))
+        seen[label] += 1
+    first = sorted(ranked, key=lambda pair: pair[0])[:limit]
+    kept = {index for _, unit in first for index in unit}
     return tuple(clip for index, clip in enumerate(split.clips) if index in kept)

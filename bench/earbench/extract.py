@@ -106,7 +106,7 @@ def encode(
 ) -> "Encoded":
     """Rows per wave at `grain`, on the CPU. Waves are padded together, or only with equals where the encoder needs it.
 
-    Running out of memory halves the batch, down to single waves.
+    Running out of memory halves the batch, down to single waves; a single one that does not fit is an error.
     """
     if upstream.batching == "equal" and len({len(wave) for wave in waves}) > 1:
         runs = [list(run) for _, run in itertools.groupby(waves, key=len)]
@@ -114,8 +114,13 @@ def encode(
     try:
         return _forward(upstream, waves, grain, dtype, device)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if len(waves) == 1 or not _is_memory(error):
+        if not _is_memory(error):
             raise
+    if len(waves) == 1:
+        raise BenchError(
+            f"one clip of {len(waves[0]) / upstream.sample_rate:.1f} s does not fit in the memory of '{device}'",
+            "try --device cpu, --dtype bf16 or a machine with more memory",
+        )
     half = len(waves) // 2
     return Encoded.joined([encode(upstream, part, grain, dtype, device) for part in (waves[:half], waves[half:])])
 
@@ -149,12 +154,9 @@ def _forward(
 
 
 def _frames(features: Features) -> list[Tensor]:
-    """True frames of each clip, [time, layer, width] in float16; what does not fit half precision is an error."""
+    """True frames of each clip, [time, layer, width] in float16; what does not fit half precision is infinite."""
     half = features.frames.transpose(1, 2).to(torch.float16).cpu()
-    frames = [clip[:length] for clip, length in zip(half, features.lengths.tolist(), strict=True)]
-    if any(not torch.isfinite(clip).all() for clip in frames):
-        raise BenchError("features do not fit half precision, which frame features are stored in")
-    return frames
+    return [clip[:length] for clip, length in zip(half, features.lengths.tolist(), strict=True)]
 
 
 def _padded(waves: Sequence[audio.Samples], sample_rate: int) -> tuple[Tensor, Tensor]:
@@ -168,7 +170,9 @@ def _padded(waves: Sequence[audio.Samples], sample_rate: int) -> tuple[Tensor, T
 
 
 def _is_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Devices say it in words of their own: mps "out of memory", the CPU "can't allocate memory"."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
 
 
 def _make_room(cell: Cell, items: Sequence[Item], store: Store, settings: Settings, workspace: Path) -> None:
@@ -227,8 +231,11 @@ def _read(pack: Sequence[Item], rate: int) -> list[audio.Samples]:
 def _check_finite(cell: Cell, pack: Sequence[Item], encoded: Encoded) -> None:
     bad = [item.clip.id for item, rows in zip(pack, encoded.rows, strict=True) if not torch.isfinite(rows).all()]
     if bad:
+        what = "NaN or infinite features"
+        if cell.grain == "frame":
+            what += " (or larger than 65,504, the most that the half precision of stored frames holds)"
         raise BenchError(
-            f"upstream '{cell.name}' gives NaN or infinite features for {len(bad)} clips, the first: {bad[0]}",
+            f"upstream '{cell.name}' gives {what} for {len(bad)} clips, the first: {bad[0]}",
             f"`bench check --upstream {cell.name}` looks for the reason; nothing of this batch was stored",
         )
 

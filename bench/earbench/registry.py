@@ -14,7 +14,7 @@ from earbench import files
 from earbench.errors import BenchError, MissingExtra, RequestError, UnknownName
 
 Kind = Literal["upstream", "task"]
-SPEC = re.compile(r"(?P<name>[A-Za-z0-9_.-]+?)(?::(?P<argument>[^~]+?)|@(?P<checkpoint>.+?))?(?P<random>~random)?")
+SPEC = re.compile(r"(?P<name>[A-Za-z0-9_.-]+?)(?::(?P<argument>.+?)|@(?P<checkpoint>.+?))?(?P<random>~random)?")
 
 
 def names(kind: Kind) -> list[str]:
@@ -104,7 +104,7 @@ def _stamp(point: EntryPoint) -> list[object]:
     try:
         spec = importlib.util.find_spec(point.module)
         changed = Path(spec.origin).stat().st_mtime_ns if spec and spec.origin else 0
-    except (ImportError, OSError):
+    except Exception:  # finding a module imports its package, and that may fail in any way
         changed = 0
     return [_origin(point), point.value, changed]
 

@@ -78,7 +78,11 @@ class Store:
         files.write(path, lambda temporary: _save(torch.cat(tensors), temporary))
         rows = tuple(len(tensor) for tensor in tensors)
         shard = Shard(path.name, files.checksum(path), keys, rows, hop, first, seconds, audio_seconds, device)
-        files.write_text(self.folder / f"{name}.json", json.dumps(asdict(shard)))
+        try:
+            files.write_text(self.folder / f"{name}.json", json.dumps(asdict(shard)))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         self._add(name, shard)
 
     def read(self, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -119,6 +123,7 @@ class Store:
         with files.explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(self.folder / "extract.lock"):
+            _sweep(self.folder)
             self.refresh()
             yield
 
@@ -209,6 +214,13 @@ def _remove(folder: Path, name: str) -> None:
     """Index first: a shard without an index does not exist."""
     (folder / f"{name}.json").unlink(missing_ok=True)
     (folder / f"{name}.safetensors").unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed runs left half-written. Only for whoever holds the lock: no one else writes here."""
+    orphans = (path for path in folder.glob("*.safetensors") if not path.with_suffix(".json").exists())
+    for path in (*folder.glob(".*.part"), *orphans):
+        path.unlink(missing_ok=True)
 
 
 # ---- the whole cache, for `bench cache` and the budget ---------------------------------------------------------------

@@ -76,7 +76,8 @@ def file_order_does_not_matter(toy: Toy) -> Verdict:
     """The folds and the census are the same whatever order the file system lists its files in."""
     with listings_reversed():
         again = list(toy.task.folds(toy.root, toy.card))
-    if toy.task.census(again) != toy.task.census(toy.folds):
+        counted = toy.task.census(again)
+    if counted != toy.task.census(toy.folds):
         return False, "the census changed when the file system listed its files backwards: sort every listing"
     for one, two in zip(toy.folds, again, strict=True):
         for name, split in one.splits().items():
@@ -195,7 +196,7 @@ def every_recipe_builds_a_trainable_head(toy: Toy) -> Verdict:
         head.generator = torch.Generator().manual_seed(0)
         problem = one_pass_problem(toy, head, width, fold.train.clips[:CLIPS])
         if problem:
-            return False, f"{problem} ({recipe})"
+            return False, f"{problem}: correct its loss, its forward or its predict ({recipe})"
     return True, f"{len(toy.recipes())} kinds of recipe"
 
 

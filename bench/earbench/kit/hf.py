@@ -62,13 +62,14 @@ LARGE = {
 SUPERVISED = ("lm_head.*", "projector.*", "classifier.*", "layer_weights")
 SPEAKER = ("tdnn.*", "objective.*", "feature_extractor.weight", "feature_extractor.bias")
 CONTRASTIVE = ("quantizer.*", "project_q.*", "project_hid.*")
+SAT = ("speaker_proj.*", "label_embeddings_concat", "layer_norm_for_extract.*")
 HEADS = {
     "wav2vec2": (*SUPERVISED, *SPEAKER, *CONTRASTIVE, "adapter.*"),
     "hubert": (*SUPERVISED, "final_proj.*", "label_embs_concat"),
     "wavlm": (*SUPERVISED, *SPEAKER, "adapter.*"),
     "data2vec-audio": (*SUPERVISED, *SPEAKER, "adapter.*", "final_proj.*"),
     "unispeech": (*SUPERVISED, *CONTRASTIVE, "ctc_proj.*"),
-    "unispeech-sat": (*SUPERVISED, *SPEAKER, *CONTRASTIVE, "speaker_proj.*", "label_embeddings_concat"),
+    "unispeech-sat": (*SUPERVISED, *SPEAKER, *CONTRASTIVE, *SAT),
     "sew": SUPERVISED,
     "sew-d": SUPERVISED,
     "wav2vec2-conformer": (*SUPERVISED, *SPEAKER, *CONTRASTIVE, "adapter.*"),
@@ -83,7 +84,7 @@ class SpeechTransformer(Upstream):
     ) -> None:
         super().__init__()
         config = model.config
-        self.model = model.eval().requires_grad_(False)
+        self.model = model
         self.normalise, self.source, self.notes = normalise, dict(source), list(notes)
         self.squeeze = getattr(config, "squeeze_factor", 1)  # SEW: the encoder runs at half the frame rate
         self.kernels, self.strides = tuple(config.conv_kernel), tuple(config.conv_stride)
@@ -105,6 +106,7 @@ class SpeechTransformer(Upstream):
             widths=(self.width,),
             normalise=normalise,
         )
+        self.eval().requires_grad_(False)
 
     def encode(self, waves: Tensor, lengths: Tensor) -> Features:
         if self.normalise:

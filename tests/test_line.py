@@ -1,0 +1,147 @@
+"""The whole line through the real command, on a tiny corpus in the official layout."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache and one results folder for the runs of this module, as a user has."""
+    return tmp_path_factory.mktemp("line")
+
+
+def bench(*words: str, folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own; it must end with `code`."""
+    places = ["--cache", str(folder / "cache"), "--results", str(folder / "results")] if words[0] == "run" else []
+    command = [sys.executable, "-m", "earbench.cli", *words, *places]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=os.environ | {"COLUMNS": "200"})
+    assert done.returncode == code, done.stderr + done.stdout
+    return done
+
+
+def record(*words: str, toy: Path, folder: Path) -> dict[str, Any]:
+    """The one record of a run on the toy corpus."""
+    done = bench("run", "--task", "ks", "--data", str(toy), "--partial", "--json", *words, folder=folder)
+    (found,) = json.loads(done.stdout)["records"]
+    return found
+
+
+def test_the_toy_run_learns(toy: Path, folder: Path) -> None:
+    found = record("--upstream", "fbank_no_cmvn", toy=toy, folder=folder)
+    assert found["scores"]["accuracy"]["value"] > 3 * 100 / 12
+    assert found["scores"]["accuracy"]["low"] <= found["scores"]["accuracy"]["value"]
+    assert found["deviations"][0].startswith("silence-pool-64")
+
+
+def test_a_second_run_answers_from_the_record(toy: Path, folder: Path) -> None:
+    first = record("--upstream", "fbank_no_cmvn", toy=toy, folder=folder)
+    again = record("--upstream", "fbank_no_cmvn", toy=toy, folder=folder)
+    assert again == first
+
+
+def test_again_without_the_cache_gives_the_same_digits(toy: Path, folder: Path) -> None:
+    first = record("--upstream", "fbank_no_cmvn", toy=toy, folder=folder)
+    fresh = record("--upstream", "fbank_no_cmvn", "--again", "--no-cache", toy=toy, folder=folder)
+    assert fresh["provenance"]["when"] >= first["provenance"]["when"]
+    assert fresh["cost"] != first["cost"]
+    for part in ("plan", "scores", "search", "layers", "recipe"):
+        assert fresh[part] == first[part]
+    assert not list((folder / "cache").glob("no-cache-*"))
+
+
+def test_every_option_that_changes_scores_is_a_plan_of_its_own(toy: Path, folder: Path) -> None:
+    choices = [(), ("--layers", "each"), ("--layers", "0"), ("--seeds", "3"), ("--effort", "quick"), ("--dtype", "bf16")]
+    found = [record("--upstream", "mfcc", *choice, toy=toy, folder=folder) for choice in choices]
+    assert len({one["plan"]["id"] for one in found}) == len(choices)
+    paths = list((folder / "results").glob("records/mfcc-*/ks-v1/*.json"))
+    assert sorted(path.stem for path in paths) == sorted(f"{one['plan']['id']}-1" for one in found)
+    assert len(found[3]["scores"]["accuracy"]["per_seed"]) == 3
+    assert [layer["layer"] for layer in found[1]["layers"]["each"]] == [0]
+
+
+def test_mean_normalised_features_are_constant_and_the_run_says_so(toy: Path, folder: Path) -> None:
+    words = ("run", "--upstream", "fbank", "--task", "ks", "--data", str(toy), "--partial")
+    done = bench(*words, folder=folder)
+    assert "warning: 240 of 240 pooled features of 'fbank' are the same for every clip" in done.stderr
+
+
+def test_the_demo_corpus_runs_without_any_configuration(folder: Path) -> None:
+    words = ("run", "--upstream", "fbank_no_cmvn", "--task", "ks", "--data", "demo", "--effort", "quick", "--json")
+    (found,) = json.loads(bench(*words, folder=folder).stdout)["records"]
+    assert found["task"]["demo"]
+    assert "partial" not in " ".join(found["deviations"])
+
+
+def test_nothing_on_stderr_is_progress_when_nobody_watches(toy: Path, folder: Path) -> None:
+    words = ("run", "--upstream", "mel", "--task", "ks", "--data", str(toy), "--partial", "--json")
+    done = bench(*words, folder=folder)
+    assert all(line.startswith("warning: ") for line in done.stderr.splitlines())
+    json.loads(done.stdout)
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(toy: Path, folder: Path) -> None:
+    words = ("run", "--upstream", "hubert@/no/such/folder,mfcc", "--task", "ks", "--data", str(toy), "--partial")
+    done = bench(*words, folder=folder, code=1)
+    assert "hubert@/no/such/folder on ks" in done.stderr
+    assert "mfcc" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--upstream", "hubertt"), ["no upstream called 'hubertt'", "did you mean: hubert"]),
+        (("--upstream", "mfcc", "--task", "kss"), ["no task called 'kss'", "did you mean: ks"]),
+        (("--upstream", "mfcc", "--task", "@nothing"), ["no suite called '@nothing'", "@superb"]),
+        (("--upstream", "mfcc", "--layers", "7"), ["upstream 'mfcc' has layers 0 to 0"]),
+        (("--upstream", "mfcc", "--layers", "best"), ["'best' is not mix, last, each or a layer number"]),
+        (("--upstream", "mfcc", "--effort", "slow"), ["effort 'slow' is not one of quick, standard, reference"]),
+        (("--upstream", "mfcc", "--device", "quantum"), ["device 'quantum' cannot be used here"]),
+        (("--upstream", "mfcc", "--seeds", "0"), ["seeds must be positive"]),
+        (("--upstream", "mfcc@x.pt"), ["upstream 'mfcc' takes no checkpoint"]),
+        (("--upstream", "mfcc~random"), ["upstream 'mfcc' has no learned weights"]),
+        (("--upstream", "mfcc", "--data", "/no/such/folder"), ["/no/such/folder is not a folder", "bench prepare"]),
+    ],
+)
+def test_a_wrong_request_says_what_was_asked_what_was_found_and_what_to_do(
+    words: tuple[str, ...], said: list[str], toy: Path, folder: Path
+) -> None:
+    rest = [*(() if "--task" in words else ("--task", "ks")), *(() if "--data" in words else ("--data", str(toy)))]
+    done = bench("run", *words, *rest, "--partial", folder=folder, code=2)
+    assert all(text in done.stderr for text in said), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_corpus_that_is_not_whole_is_refused_with_the_first_difference(toy: Path, folder: Path) -> None:
+    done = bench("run", "--upstream", "mfcc", "--task", "ks", "--data", str(toy), folder=folder, code=2)
+    assert "train/yes: expected 1,860, found" in done.stderr
+    assert "--partial" in done.stderr
+
+
+def test_results_that_cannot_be_written_stop_the_run_before_it_starts(toy: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "results"
+    blocked.write_text("a file where the folder should be")
+    words = ["run", "--upstream", "mfcc", "--task", "ks", "--data", str(toy), "--partial"]
+    done = bench(*words, folder=tmp_path, code=1)
+    assert "cannot write results to" in done.stderr
+    assert not (tmp_path / "cache" / "features").exists()
+
+
+def test_the_real_speech_commands_pieces_run_to_the_end(folder: Path, tmp_path: Path) -> None:
+    archives = [SHARED / f"speech_commands_{part}v0.02-small.zip" for part in ("", "test_set_")]
+    if not all(archive.is_file() for archive in archives):
+        pytest.skip("the real pieces of Speech Commands are not beside this checkout")
+    import zipfile
+
+    for archive in archives:
+        zipfile.ZipFile(archive).extractall(tmp_path / archive.stem)
+    found = record("--upstream", "fbank_no_cmvn", toy=tmp_path, folder=folder)
+    assert found["scores"]["accuracy"]["groups"] == 76
+    assert "partial" in " ".join(found["deviations"])

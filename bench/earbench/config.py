@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import platformdirs
 
@@ -13,6 +13,7 @@ from earbench.errors import RequestError
 
 EFFORTS = ("quick", "standard", "reference")
 DTYPES = ("fp32", "bf16")
+CORPORA = ("published", "demo")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ def _parse(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path.name} is not valid TOML: {error}") from None
+        raise RequestError(f"{path} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
@@ -79,6 +82,8 @@ KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "cache": {"dir": str, "budget_gb": (int, float), "pack_seconds": (int, float)},
     "results": {"dir": str},
 }
+VALUES: dict[str, type] = {"data": str, "suites": list, "boards": dict}
+"""What a value must be in the sections whose keys are free."""
 
 
 def _merge(base: dict[str, Any], own: dict[str, Any], source: Path | None) -> dict[str, Any]:
@@ -93,12 +98,11 @@ def _merge(base: dict[str, Any], own: dict[str, Any], source: Path | None) -> di
 
 
 def _check(section: str, key: str, value: object, source: Path | None) -> None:
-    known = KEYS.get(section)
-    if known is None:
-        return
+    known = KEYS.get(section, {key: VALUES.get(section, object)})
     if key not in known:
         raise RequestError(f"{source}: unknown key '{key}' in [{section}]", f"known: {', '.join(known)}")
-    if not isinstance(value, known[key]) or isinstance(value, bool):
+    fits = _are_names(value) if known[key] is list else isinstance(value, known[key])
+    if not fits or isinstance(value, bool):
         raise RequestError(f"{source}: '{key}' in [{section}] has the wrong type: {value!r}")
 
 
@@ -120,18 +124,18 @@ def _settings(merged: dict[str, Any], source: Path | None) -> Settings:
         suites={name: tuple(tasks) for name, tasks in merged["suites"].items()},
         boards={name: _board(name, facts, source) for name, facts in merged["boards"].items()},
     )
-    return validate(settings)
+    return validate(settings, f"{source}: " if source else "")
 
 
-def validate(settings: Settings) -> Settings:
-    """The same settings, or an error that names the first impossible one."""
+def validate(settings: Settings, where: str = "") -> Settings:
+    """The same settings, or an error that names the first impossible one, and `where` it was written."""
     choices = {"effort": EFFORTS, "dtype": DTYPES}
     for key, allowed in choices.items():
         if getattr(settings, key) not in allowed:
-            raise RequestError(f"{key} '{getattr(settings, key)}' is not one of {', '.join(allowed)}")
+            raise RequestError(f"{where}{key} '{getattr(settings, key)}' is not one of {', '.join(allowed)}")
     for key in ("seeds", "budget_gb", "pack_seconds"):
         if getattr(settings, key) <= 0:
-            raise RequestError(f"{key} must be positive, got {getattr(settings, key)}")
+            raise RequestError(f"{where}{key} must be positive, got {getattr(settings, key)}")
     return settings
 
 
@@ -144,7 +148,17 @@ def _data_folder(text: str, home: Path | None) -> str:
 
 
 def _board(name: str, facts: dict[str, Any], source: Path | None) -> BoardPlan:
-    try:
-        return BoardPlan(name, facts["title"], tuple(facts["tasks"]), facts.get("corpus", "published"))
-    except (KeyError, TypeError):
-        raise RequestError(f"{source}: [boards.{name}] needs a title and a list of tasks") from None
+    where, known = f"{source}: [boards.{name}]", ("title", "tasks", "corpus")
+    for key in facts:
+        if key not in known:
+            raise RequestError(f"{where}: unknown key '{key}'", f"known: {', '.join(known)}")
+    title, tasks, corpus = facts.get("title"), facts.get("tasks"), facts.get("corpus", "published")
+    if not isinstance(title, str) or not _are_names(tasks):
+        raise RequestError(f"{where} needs a title and a list of tasks")
+    if corpus not in CORPORA:
+        raise RequestError(f"{where}: corpus {corpus!r} is not one of {', '.join(CORPORA)}")
+    return BoardPlan(name, title, tuple(tasks), corpus)
+
+
+def _are_names(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

@@ -172,7 +172,8 @@ def _padded(waves: Sequence[audio.Samples], sample_rate: int) -> tuple[Tensor, T
 def _is_memory(error: BaseException) -> bool:
     """Devices say it in words of their own: mps "out of memory", the CPU "can't allocate memory"."""
     said = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "out of memory" in said or "can't allocate memory" in said
 
 
 def _make_room(cell: Cell, items: Sequence[Item], store: Store, settings: Settings, workspace: Path) -> None:

@@ -31,9 +31,10 @@ def _upstream(card: dict[str, Any]) -> dict[str, Any]:
 
 def _missing_weights(weights: str) -> str:
     """What has to be fetched first; hub models are looked for in the hub's own cache folder."""
-    if not weights.startswith("hub:"):
+    hub, _, model = weights.partition(": ")
+    if hub != "hub":
         return ""
-    folder = _hub_cache() / f"models--{weights.removeprefix('hub:').replace('/', '--')}" / "snapshots"
+    folder = _hub_cache() / f"models--{model.replace('/', '--')}" / "snapshots"
     return "" if folder.is_dir() else "weights (fetched on first use)"
 
 

@@ -465,7 +465,7 @@ def test_a_model_is_downloaded_once_and_then_used_offline(tmp_path, hub):
     assert offline["source"] == {"hub": "org/tiny", "commit": COMMIT}
     for word in ("org/other", "cannot be reached", "config.json", "model.safetensors", "other@DIR"):
         assert word in offline["error"]
-    assert offline["seconds"] < 5
+    assert offline["seconds"] < 15  # it takes a fraction of a second; the hub client's own retries take half a minute
 
 
 # ---- torchaudio ------------------------------------------------------------------------------------------------------

@@ -69,9 +69,6 @@ def repeated_calls_agree(upstream: Upstream) -> Verdict:
 
 def weights_stay_frozen(upstream: Upstream) -> Verdict:
     """No parameter asks for a gradient, and encoding changes neither weights, buffers nor eval mode."""
-    asking = [name for name, parameter in upstream.named_parameters() if parameter.requires_grad]
-    if asking:
-        return False, f"{len(asking)} parameters ask for gradients ({asking[0]}): call requires_grad_(False) on loading"
     before = _state(upstream)
     for call in (upstream.encode, upstream.embed):
         call(*noise(upstream, EQUAL))
@@ -79,6 +76,9 @@ def weights_stay_frozen(upstream: Upstream) -> Verdict:
     changed = [name for name in before | after if before.get(name) != after.get(name)]
     if changed:
         return False, f"encoding changed {', '.join(changed[:3])}: keep no state between calls"
+    asking = [name for name, parameter in upstream.named_parameters() if parameter.requires_grad]
+    if asking:
+        return False, f"{len(asking)} parameters ask for gradients ({asking[0]}): call requires_grad_(False) on loading"
     training = [name or "the upstream" for name, module in upstream.named_modules() if module.training]
     if training:
         return False, f"in training mode after encoding: {', '.join(training[:3])}: never call train()"

@@ -59,6 +59,28 @@ class ListedTask(KeywordSpotting):
         return self.listed
 
 
+def cut(path, part=0.5):
+    """Keep only the first part of a file."""
+    data = path.read_bytes()
+    path.write_bytes(data[: int(part * len(data))])
+
+
+def holding_nan(path):
+    soundfile.write(path, np.array([0.0, np.nan, 0.0]), 16_000, subtype="FLOAT")
+
+
+SPOILED = {
+    "the file is empty": lambda path: path.write_bytes(b""),
+    "holds no samples": lambda path: soundfile.write(path, np.zeros(0), 16_000),
+    "holds NaN or infinite samples": holding_nan,
+    "is cut off": cut,
+    "cannot be decoded: Format not recognised": lambda path: path.write_bytes(b"not audio at all" * 99),
+    "No such file": lambda path: path.unlink(),
+    "Is a directory": lambda path: (path.unlink(), path.mkdir()),
+}
+"""Ways to spoil an audio file, by what is then said of it."""
+
+
 def write_noise(path, seconds, seed=0, rate=16_000):
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.random.default_rng(seed).normal(0, 0.1, round(seconds * rate)), rate)

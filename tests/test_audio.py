@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from fakes import write_noise
+from fakes import SPOILED, cut, write_noise
 
 from earbench import audio
 from earbench.contract import Clip
@@ -74,26 +74,6 @@ def test_a_file_that_went_away_is_named_with_its_clip(tmp_path):
 
 
 # ---- files that cannot be used ---------------------------------------------------------------------------------------
-
-
-def cut(path, part=0.5):
-    data = path.read_bytes()
-    path.write_bytes(data[: int(part * len(data))])
-
-
-def spoiled_by_nan(path):
-    soundfile.write(path, np.array([0.0, np.nan, 0.0]), 16_000, subtype="FLOAT")
-
-
-SPOILED = {
-    "the file is empty": lambda path: path.write_bytes(b""),
-    "holds no samples": lambda path: soundfile.write(path, np.zeros(0), 16_000),
-    "holds NaN or infinite samples": spoiled_by_nan,
-    "is cut off": cut,
-    "cannot be decoded: Format not recognised": lambda path: path.write_bytes(b"not audio at all" * 99),
-    "No such file": lambda path: path.unlink(),
-    "Is a directory": lambda path: (path.unlink(), path.mkdir()),
-}
 
 
 @pytest.mark.parametrize("problem", SPOILED)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from fakes import CARD, ListedTask, noise_clips, prepared, thirds, write_noise
-from test_audio import SPOILED
+from fakes import CARD, SPOILED, ListedTask, noise_clips, prepared, thirds, write_noise
 
 from earbench import config, data
 from earbench.contract import Fold, Split
@@ -158,7 +157,7 @@ def test_every_file_is_fingerprinted(toy, settings, quiet):
     assert all(found.digests.values())
 
 
-def test_a_renamed_file_with_other_content_has_other_content(tmp_path, settings, quiet):
+def test_a_changed_file_changes_the_content_of_its_own_clips_only(tmp_path, settings, quiet):
     clips = noise_clips(tmp_path, [0.5, 0.5, 0.5])
     before = prepared(ListedTask(thirds(clips)), tmp_path, settings, quiet)
     write_noise(clips[0].audio, 0.7, seed=9)

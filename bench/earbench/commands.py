@@ -132,7 +132,8 @@ def _prepared_text(title: str, layout: str, facts: Mapping[str, Any]) -> str:
         f"{facts['name']}: {title}",
         f"  page: {facts['page']}",
         f"  licence: {facts['licence']}",
-        f"  layout: {layout}",
+        "  layout:",
+        *(f"    {line}" for line in layout.splitlines()),
     ]
     if facts["problem"]:
         lines += ["  not found:", *(f"    {line.strip()}" for line in facts["problem"].splitlines())]

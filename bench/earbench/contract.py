@@ -283,7 +283,8 @@ class Head(nn.Module, ABC):
     """The small trained part, behind the layer weights (which are the engine's).
 
     Random draws in training come from `self.generator`. A head that is a pure function of its parameters and input
-    (no dropout, no buffers, no recurrent kernels) says `stackable = True`, and recipes then train as one.
+    (no dropout, no buffers, no recurrent kernels) says `stackable = True`, and recipes then train as one. The engine sets
+    `generator`.
     """
 
     stackable: ClassVar[bool] = False
@@ -348,8 +349,6 @@ class Task(ABC):
     """What the valid split is judged by: the name of a metric, or "loss"."""
     search: ClassVar[Search] = "fold"
     decodings: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
-    deviations: ClassVar[Mapping[str, str]] = {}
-    """Footnotes: how this task differs from its protocol in every effort, by name, each with its reason."""
 
     @abstractmethod
     def folds(self, root: Path, upstream: UpstreamCard) -> Sequence[Fold]:
@@ -358,6 +357,10 @@ class Task(ABC):
     def census(self, folds: Sequence[Fold]) -> Mapping[str, int]:
         """What is held against the published counts: units per split of the first fold, unless overridden."""
         return {name: len(split.units()) for name, split in folds[0].splits().items()}
+
+    def deviations(self, effort: Effort) -> Mapping[str, str]:
+        """Footnotes: how this task differs from its protocol at `effort`, by name, each with its reason."""
+        return {}
 
     @abstractmethod
     def space(self, fold: Fold) -> Space: ...
@@ -372,7 +375,7 @@ class Task(ABC):
 
         return shuffled(split, recipe.batch, rng)
 
-    def weights(self, split: Split, effort: Effort) -> np.ndarray[Any, Any]:  # noqa: ARG002
+    def weights(self, split: Split, effort: Effort) -> np.ndarray[Any, Any]:
         """How much each clip of the *valid* split counts when a head is judged: once per unit unless overridden."""
         from earbench.kit.sampling import unit_weights
 
@@ -380,7 +383,10 @@ class Task(ABC):
 
     @abstractmethod
     def target(self, clip: Clip, times: Tensor | None, space: Space) -> Tensor:
-        """The answer as a tensor; the engine pads. `times` are the clip's frame times (None without frames)."""
+        """The answer as a tensor, a scalar for one class per clip; the engine stacks scalars to [clip] and pads others.
+
+        `times` are the clip's frame times (None without frames).
+        """
 
     @abstractmethod
     def head(self, width: int, space: Space, recipe: Recipe) -> Head: ...

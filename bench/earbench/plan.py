@@ -200,7 +200,7 @@ def plain_recipe(recipe: Recipe) -> dict[str, Any]:
 
 def deviations(cell: Cell, plan: Plan, prepared: Prepared, settings: Settings) -> dict[str, str]:
     """How this run differs from the protocol, by name, each with its reason."""
-    found = dict(cell.task.deviations)
+    found = dict(cell.task.deviations(plan.effort))
     if prepared.place.demo:
         found["demo-recipe"] = "the demo corpus has small recipes of its own"
     if "partial" in prepared.deviations:

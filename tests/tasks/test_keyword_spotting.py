@@ -45,7 +45,7 @@ def test_census_counts_units_per_class_under_the_published_keys(fold):
 
 def test_silence_is_drawn_from_64_crops_per_background_file(fold):
     assert Counter(clip.pool for clip in fold.train.clips if clip.label == "_silence_").most_common()[-1][1] == 64
-    assert "silence-pool-64" in TASK.deviations
+    assert "silence-pool-64" in TASK.deviations("reference")
 
 
 def test_every_class_is_one_twelfth_of_training(fold):

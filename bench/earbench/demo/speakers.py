@@ -70,8 +70,8 @@ def speaker(split: SplitName, number: int, voice: str, setting: str) -> Speaker:
         setting=setting,
         tract=float(rng.uniform(*TRACTS[setting])),
         pace=float(rng.uniform(0.88, 1.18)),
-        tilt=float(rng.uniform(-9, 9)),
-        echo=float(rng.uniform(0.1, 0.5)),
+        tilt=float(rng.uniform(-5, 5)),
+        echo=float(rng.uniform(0.1, 0.35)),
     )
 
 

@@ -43,7 +43,7 @@ def change_pace(wave: Wave, factor: float, window: int = 480, reach: int = 120) 
     return out
 
 
-def room(rng: np.random.Generator, echo: float, direct: float = 0.6) -> Wave:
+def room(rng: np.random.Generator, echo: float, direct: float = 0.75) -> Wave:
     """A small synthetic room: the direct sound, then noise that falls by 60 dB in `echo` seconds.
 
     `direct` is the share of the energy that arrives directly.

@@ -131,7 +131,7 @@ class Labels(tuple[str, ...]):
 class UpstreamCard:
     """Facts about an encoder, as plain data; None where only the loaded weights can tell.
 
-    `pretraining` is "self-supervised", "supervised" or "none"; `weights` says where they come from ("hub: ORG/MODEL" is
+    `pretraining` is "self-supervised", "supervised", "none" or "unknown"; `weights` says where they come from ("hub: ORG/MODEL" is
     fetched on first use); `parity` whether the features were compared with the reference implementation ("run") or
     only written from its source ("source only").
     """
@@ -181,7 +181,6 @@ class Spec:
     checkpoint: str | None = None
     random: bool = False
     seed: int = 0
-    trust_code: bool = False
 
 
 @dataclass(frozen=True)

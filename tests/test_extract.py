@@ -1,0 +1,230 @@
+"""Features of every clip: forwarded once, whatever was stored, in whatever company, or not at all."""
+
+import hashlib
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from fakes import CountingUpstream, ListedTask, cell, noise_clips, prepared, thirds, write_noise
+
+from earbench import audio
+from earbench.contract import Clip, Features, Fold, Split
+from earbench.errors import BenchError
+from earbench.extract import distinct, encode, extract, packs
+
+MIXED = [0.5, 0.31, 0.5, 0.8, 0.123, 1.0, 0.5, 0.77, 0.31, 0.64, 0.2, 0.5]
+
+
+@pytest.fixture
+def clips(tmp_path):
+    return noise_clips(tmp_path / "audio", MIXED)
+
+
+@pytest.fixture
+def small(settings):
+    """Settings under which a pack holds two seconds."""
+    return settings.with_(pack_seconds=2)
+
+
+@pytest.fixture
+def run(small, quiet):
+    """Extract all clips of some folds; the shelf."""
+
+    def run(upstream, *folds, grain="mean", settings=small, cache=None):
+        task = ListedTask(*folds, grain=grain)
+        found = prepared(task, Path("unused"), settings, quiet)
+        return extract(cell(upstream, task), found, settings, cache or settings.cache, quiet)
+
+    return run
+
+
+def alone(upstream, clip, grain="mean"):
+    """What the encoder says of one clip by itself."""
+    wave = audio.read(clip, upstream.sample_rate)
+    return encode(upstream, [wave], grain, "fp32", torch.device("cpu")).rows[0]
+
+
+def shards(cache):
+    return sorted(cache.rglob("*.safetensors"))
+
+
+# ---- once ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_clip_is_forwarded_once_over_splits_folds_and_runs(run, clips):
+    upstream = CountingUpstream()
+    folds = [thirds(clips[start:] + clips[:start], f"fold {start}") for start in range(3)]
+    run(upstream, *folds)
+    run(upstream, folds[1])
+    assert len(upstream.clips) == len(set(upstream.clips)) == len(clips)
+
+
+def test_the_same_sound_under_two_names_is_forwarded_once(tmp_path, run, clips):
+    copies = tuple(replace(clip, id=f"copy of {clip.id}", audio=tmp_path / clip.audio.name) for clip in clips)
+    for clip, copy in zip(clips, copies, strict=True):
+        copy.audio.write_bytes(clip.audio.read_bytes())
+    upstream = CountingUpstream()
+    shelf = run(upstream, thirds(clips + copies))
+    assert len(upstream.clips) == len(clips)
+    assert torch.equal(shelf.read(clips)[0], shelf.read(copies)[0])
+
+
+def test_other_effects_or_stretches_of_one_file_are_other_features(run, clips):
+    one = clips[5]
+    louder = replace(one, id="louder", effects=(("gain_db", 6.0),))
+    shorter = replace(one, id="shorter", stop=0.5)
+    shelf = run(CountingUpstream(), thirds((one, louder, shorter)))
+    found, _ = shelf.read([one, louder, shorter])
+    assert len(set(shelf.keys.values())) == 3
+    assert found[1, :, 1] == pytest.approx(found[0, :, 1] * 10 ** (6 / 20))
+    assert not torch.equal(found[2], found[0])
+
+
+# ---- the right features ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grain", ["mean", "clip"])
+def test_features_are_those_of_the_clip_alone_in_clip_order(run, clips, grain):
+    upstream = CountingUpstream()
+    order = [clips[i] for i in (7, 0, 11, 4, 2)]
+    found, lengths = run(upstream, thirds(clips), grain=grain).read(order)
+    expected = torch.cat([alone(upstream, clip, grain) for clip in order])
+    assert torch.allclose(found, expected, atol=1e-6, rtol=1e-6)
+    assert lengths.tolist() == [1] * 5
+
+
+def test_grain_clip_is_the_encoders_own_embedding(run, clips):
+    by_grain = {grain: run(CountingUpstream(), thirds(clips), grain=grain).read(clips)[0] for grain in ("mean", "clip")}
+    for clip, embedded in zip(clips, by_grain["clip"], strict=True):
+        samples = torch.from_numpy(audio.read(clip, 16_000))
+        loudest = samples.unfold(0, 160, 160).abs().mean(1).max()
+        assert embedded[:, 1] == pytest.approx([loudest, 2 * loudest], abs=1e-6)
+    assert not torch.allclose(by_grain["mean"], by_grain["clip"], atol=1e-3)
+
+
+def test_grain_frame_keeps_true_frames_in_half_precision(run, clips):
+    upstream = CountingUpstream()
+    shelf = run(upstream, thirds(clips), grain="frame")
+    found, lengths = shelf.read(clips)
+    assert lengths.tolist() == [round(seconds * 16_000) // 160 for seconds in MIXED]
+    for clip, frames in zip(clips, found.split(lengths.tolist()), strict=True):
+        wave = torch.from_numpy(audio.read(clip, 16_000))[None]
+        exact = upstream.encode(wave, torch.tensor([wave.shape[1]])).frames[0].transpose(0, 1)
+        assert torch.allclose(frames, exact, rtol=2**-11, atol=1e-7)
+        assert torch.equal(frames, frames.half().float())
+    assert shelf.store.read(list(shelf.keys.values()))[0].dtype == torch.float16
+    assert shelf.store.times() == (0.01, 0.005)
+
+
+def test_clips_under_a_tenth_of_a_second_are_padded(tmp_path, run):
+    short = noise_clips(tmp_path, [0.02, 0.05, 0.099])
+    upstream = CountingUpstream()
+    run(upstream, thirds(short))
+    assert [length for _, lengths in upstream.shapes for length in lengths] == [1_600] * 3
+
+
+def test_a_clip_padded_to_a_tenth_of_a_second_keeps_its_samples(tmp_path, run):
+    short = noise_clips(tmp_path, [0.02, 0.05, 0.099])
+    upstream = CountingUpstream()
+    run(upstream, thirds(short))
+    for clip, seen in zip(short, upstream.clips, strict=True):
+        samples = audio.read(clip, 16_000)
+        seen = np.frombuffer(seen, np.float32)
+        assert np.array_equal(seen[: len(samples)], samples)
+        assert not seen[len(samples) :].any()
+
+
+def test_an_encoder_of_equal_lengths_never_sees_padding(run, clips):
+    upstream = CountingUpstream(batching="equal")
+    found, _ = run(upstream, thirds(clips)).read(clips)
+    assert all(set(lengths) == {shape[1]} for shape, lengths in upstream.shapes)
+    assert max(len(lengths) for _, lengths in upstream.shapes) > 1
+    assert torch.allclose(found, torch.cat([alone(upstream, clip) for clip in clips]), atol=1e-6)
+
+
+def test_files_of_several_rates_are_forwarded_at_the_encoders(tmp_path, run):
+    paths = [write_noise(tmp_path / f"{rate}.wav", 0.5, rate=rate) for rate in (8_000, 16_000, 44_100)]
+    upstream = CountingUpstream()
+    run(upstream, thirds(tuple(Clip(path.name, path, "yes", "anna") for path in paths)))
+    assert [lengths for _, lengths in upstream.shapes] == [[8_000] * 3]
+
+
+# ---- packs and resumption --------------------------------------------------------------------------------------------
+
+
+def test_packs_hold_every_clip_once_within_the_padded_budget(clips, small, quiet):
+    items = distinct(prepared(ListedTask(thirds(clips)), Path("unused"), small, quiet))
+    found = packs(items, 2.0)
+    assert [item for pack in found for item in pack] == list(items)
+    assert all(len(pack) == 1 or len(pack) * max(item.seconds for item in pack) <= 2.0 for pack in found)
+    assert len(found) < len(items)
+
+
+def test_a_clip_longer_than_a_pack_has_a_pack_of_its_own(clips, small, quiet):
+    items = distinct(prepared(ListedTask(thirds(clips)), Path("unused"), small, quiet))
+    assert [len(pack) for pack in packs(items, 0.1)] == [1] * len(items)
+
+
+def test_a_resumed_extraction_gives_the_same_digits(tmp_path, run, clips, monkeypatch):
+    """A shard after every pack; some go away, with their clips in the midst of packs that are otherwise there."""
+    monkeypatch.setattr("earbench.extract.SHARD_BYTES", 1)
+    whole = CountingUpstream()
+    undisturbed = run(whole, thirds(clips)).read(clips)[0]
+    cut = tmp_path / "cut"
+    run(CountingUpstream(), thirds(clips), cache=cut)
+    assert len(shards(cut)) > 3
+    for path in shards(cut)[::2]:
+        path.unlink()
+    resumed = CountingUpstream()
+    assert torch.equal(run(resumed, thirds(clips), cache=cut).read(clips)[0], undisturbed)
+    assert 0 < len(resumed.clips) < len(clips)
+    assert set(map(str, resumed.shapes)) < set(map(str, whole.shapes))
+
+
+def test_a_half_stored_pack_is_forwarded_whole(tmp_path, run, clips):
+    """What another run stored of a pack must not change the company in which its other clips are encoded."""
+    whole, rest = CountingUpstream(), CountingUpstream()
+    run(whole, thirds(clips), cache=tmp_path / "one")
+    run(CountingUpstream(), thirds(clips[:3]), cache=tmp_path / "two")
+    run(rest, thirds(clips), cache=tmp_path / "two")
+    assert rest.shapes == whole.shapes
+
+
+def test_the_order_of_files_does_not_matter(tmp_path, run, clips):
+    one = run(CountingUpstream(), thirds(clips), cache=tmp_path / "one").read(clips)[0]
+    two = run(CountingUpstream(), thirds(clips[::-1]), cache=tmp_path / "two").read(clips)[0]
+    assert torch.equal(one, two)
+
+
+def test_damaged_features_are_extracted_again_with_the_same_digits(run, clips, small, monkeypatch, capsys):
+    monkeypatch.setattr("earbench.extract.SHARD_BYTES", 1)
+    undisturbed = run(CountingUpstream(), thirds(clips)).read(clips)[0]
+    victim = shards(small.cache)[1]
+    data = bytearray(victim.read_bytes())
+    data[-1] ^= 1
+    victim.write_bytes(data)
+    upstream = CountingUpstream()
+    assert torch.equal(run(upstream, thirds(clips)).read(clips)[0], undisturbed)
+    assert 0 < len(upstream.clips) < len(clips)
+    assert "1 shards of features are damaged and were removed; extracting them again" in capsys.readouterr().err
+
+
+# ---- memory and disk -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["MPS backend out of memory", "DefaultCPUAllocator: can't allocate memory"])
+def test_running_out_of_memory_halves_the_batch(run, clips, words, tmp_path, monkeypatch):
+    roomy, narrow = CountingUpstream(), CountingUpstream(room=2)
+    plenty = run(roomy, thirds(clips), cache=tmp_path / "plenty").read(clips)[0]
+    monkeypatch.setattr(torch, "OutOfMemoryError", lambda _: RuntimeError(words), raising=True)
+    monkeypatch.setattr("earbench.extract.torch.OutOfMemoryError", RuntimeError)
+    scarce = run(narrow, thirds(clips), cache=tmp_path / "scarce").read(clips)[0]
+    assert max(shape[0] for shape, _ in roomy.shapes) > 2
+    assert max(shape[0] for shape, _ in narrow.shapes) == 2
+    assert torch.allclose(scarce, plenty, atol=1e-6)

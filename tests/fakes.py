@@ -19,21 +19,21 @@ class CountingUpstream(Upstream):
     """Two layers of per-frame statistics, which padding cannot touch. Remembers what it was given.
 
     `clips` holds the samples of every clip it saw, `shapes` the size and true lengths of every batch. A batch of more
-    than `room` clips is out of memory; `pause` seconds pass in every batch.
+    than `room` clips gives `error`; `pause` seconds pass in every batch.
     """
 
     card = CARD
     sample_rate, hop, layers, width = 16_000, 0.01, 2, 3
 
-    def __init__(self, batching="any", room=10_000, pause=0.0):
+    def __init__(self, batching="any", room=10_000, error=None, pause=0.0):
         super().__init__()
-        self.batching, self.room, self.pause = batching, room, pause
+        self.batching, self.room, self.error, self.pause = batching, room, error, pause
         self.clips, self.shapes = [], []
 
     def encode(self, waves, lengths):
         time.sleep(self.pause)
         if len(waves) > self.room:
-            raise torch.OutOfMemoryError("not enough memory")
+            raise self.error
         self.clips += [wave[:length].numpy().tobytes() for wave, length in zip(waves, lengths, strict=True)]
         self.shapes.append((waves.shape, lengths.tolist()))
         frames = waves.unfold(1, 160, 160)

@@ -65,7 +65,9 @@ def test_a_run_killed_at_ten_moments_ends_with_the_digits_of_an_undisturbed_one(
         killed = subprocess.run(words, capture_output=True, text=True)
         assert killed.returncode == -signal.SIGKILL, (moment, killed.stderr)
         assert not list((tmp_path / "results").glob("records/*/*/*.json"))
-    last = subprocess.run([sys.executable, "-m", "earbench.cli", *_words(toy, tmp_path)], capture_output=True, text=True)
+    last = subprocess.run(
+        [sys.executable, "-m", "earbench.cli", *_words(toy, tmp_path)], capture_output=True, text=True
+    )
     assert last.returncode == 0, last.stderr
     assert _outcome(tmp_path) == undisturbed
 

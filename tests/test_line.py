@@ -58,7 +58,14 @@ def test_again_without_the_cache_gives_the_same_digits(toy: Path, folder: Path) 
 
 
 def test_every_option_that_changes_scores_is_a_plan_of_its_own(toy: Path, folder: Path) -> None:
-    choices = [(), ("--layers", "each"), ("--layers", "0"), ("--seeds", "3"), ("--effort", "quick"), ("--dtype", "bf16")]
+    choices = [
+        (),
+        ("--layers", "each"),
+        ("--layers", "0"),
+        ("--seeds", "3"),
+        ("--effort", "quick"),
+        ("--dtype", "bf16"),
+    ]
     found = [record("--upstream", "mfcc", *choice, toy=toy, folder=folder) for choice in choices]
     assert len({one["plan"]["id"] for one in found}) == len(choices)
     paths = list((folder / "results").glob("records/mfcc-*/ks-v1/*.json"))

@@ -160,7 +160,7 @@ def test_features_pruned_while_in_use_are_an_error_that_says_what_to_do(tmp_path
 
 
 def full_in_the_shard(monkeypatch):
-    def save(tensors, path):
+    def save(_tensors, path):
         Path(path).write_bytes(b"half a shard")
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
@@ -176,7 +176,7 @@ def full_in_the_index(monkeypatch):
 
 
 def full_at_the_rename(monkeypatch):
-    def replace(path, target):
+    def replace(path, _target):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr(Path, "replace", replace)
@@ -197,11 +197,11 @@ def test_a_full_disk_is_said_clearly_and_leaves_nothing_behind(tmp_path, store, 
 
 
 def test_another_trouble_with_the_disk_is_told_in_its_own_words(store, monkeypatch):
-    def save(tensors, path):
+    def save(_tensors, _path):
         raise SafetensorError("I/O error: Input/output error (os error 5)")
 
     monkeypatch.setattr(stores, "save_file", save)
-    with pytest.raises(BenchError, match="could not write .*Input/output error"):
+    with pytest.raises(BenchError, match=r"could not write .*Input/output error"):
         shard(store, {"a": rows(0)})
 
 
@@ -240,7 +240,7 @@ def test_pruning_spares_the_features_in_use(tmp_path, three):
 
 
 def test_reading_makes_features_recent(tmp_path, three):
-    opened(tmp_path, "b").read(["x"])
+    three["b"].read(["x"])
     assert left(tmp_path) == ["c", "a", "b"]
 
 

@@ -36,11 +36,11 @@ def facts(
     head_digests: list[str],
     notes: list[str],
 ) -> dict[str, Any]:
-    """The record's JSON."""
+    """The record's JSON. What has no value (NaN, an infinite loss) is null."""
     card = cell.task.card
     space = cell.task.space(prepared.folds[0])
     winners = found.heads[found.best_layer]
-    return {
+    said = {
         "schema": records.SCHEMA,
         "plan": {"id": plan.id, "facts": plan.facts},
         "upstream": _upstream(cell),
@@ -72,6 +72,8 @@ def facts(
         "provenance": _provenance(cell, plan),
         "notes": notes,
     }
+    plain: dict[str, Any] = records.finite(said)
+    return plain
 
 
 def rows(measured: Measured) -> Iterator[dict[str, Any]]:
@@ -98,16 +100,11 @@ def _upstream(cell: Cell) -> dict[str, Any]:
 
 
 def _scores(measured: Measured) -> dict[str, Any]:
-    """Scores with their intervals and, seed by seed, the value on each fold. What has no value is null."""
+    """Scores with their intervals and, seed by seed, the value on each fold."""
     scores = measured.scores()
     for name, samples in measured.samples.items():
-        scores[name]["per_seed"] = [[_number(fold.value) for fold in folds] for folds in samples]
-        scores[name]["value"] = _number(scores[name]["value"])
+        scores[name]["per_seed"] = [[fold.value for fold in folds] for folds in samples]
     return scores
-
-
-def _number(value: float) -> float | None:
-    return value if value == value else None
 
 
 def _cost(cell: Cell, shelf: Shelf, prepared: Prepared, fit_seconds: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from earbench.kit.seeds import derive, generator
 from earbench.plan import Plan
 from earbench.progress import Bar, Progress
 from earbench.stack import Batch, Probe, Stack, stack_size
+from earbench.tensors import digest
 
 EVALUATE_CLIPS = 2048
 
@@ -117,9 +118,7 @@ def predict(bench: Bench, fitted: Fitted, examples: Examples, decoding: Mapping[
     """What a trained head says of each clip of `examples`, by clip id."""
     recipe = bench.plan.recipes[fitted.recipe]
     stack = Stack(_probe(bench, recipe, fitted.seed), [recipe], bench.device)
-    state = {name: value[None].to(bench.device) for name, value in fitted.state.items()}
-    stack.weights = {name: state[name] for name in stack.weights}
-    stack.buffers = {name: state[name] for name in stack.buffers}
+    stack.become(fitted.state)
     return _predictions(stack, examples, decoding)[0]
 
 
@@ -161,7 +160,7 @@ def _train(bench: Bench, numbers: Sequence[int], seed: int, layer: int | None, p
         bench.folder
         / f"{bench.fold.name}-s{seed}-l{layer if layer is not None else 'x'}-{'_'.join(map(str, numbers))}.safetensors"
     )
-    done = _restore(path, stack, lanes)
+    done = _restore(path, stack, lanes, progress)
     title = f"{bench.task.card.name}: {len(numbers)} recipe{'s' if len(numbers) > 1 else ''}, seed {seed}"
     with progress.bar(title, recipes[0].steps, "steps") as bar:
         bar.advance(done)
@@ -273,24 +272,38 @@ def _save(path: Path, stack: Stack, lanes: Sequence[Lane], done: int) -> None:
     """The whole state of a fit in one file, which is either the old one or the new one."""
     facts = [{key: value for key, value in vars(lane).items() if key != "state"} for lane in lanes]
     best = {f"best/{lane.recipe}/{name}": value for lane in lanes for name, value in lane.state.items()}
-    said = {"done": str(done), "lanes": json.dumps(facts)}
-    files.write(path, lambda temporary: save_file(stack.tensors() | best, temporary, metadata=said))
+    tensors, said = stack.tensors() | best, {"done": str(done), "lanes": json.dumps(facts)}
+    said["checksum"] = digest(tensors, *said.values())
+    files.write(path, lambda temporary: save_file(tensors, temporary, metadata=said))
 
 
-def _restore(path: Path, stack: Stack, lanes: Sequence[Lane]) -> int:
-    """Fill `stack` and `lanes` from a saved state, if there is one; the number of steps already done."""
+def _restore(path: Path, stack: Stack, lanes: Sequence[Lane], progress: Progress) -> int:
+    """Fill `stack` and `lanes` from a saved state, if there is a sound one; the number of steps already done."""
     if not path.is_file():
         return 0
-    with safe_open(path, framework="pt") as file:
-        said = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    saved = _read(path)
+    if saved is None:
+        progress.warn(f"the saved state of a fit is damaged; training starts over ({path.name})")
+        return 0
+    tensors, said = saved
     for lane, facts in zip(lanes, json.loads(said["lanes"]), strict=True):
         prefix = f"best/{lane.recipe}/"
         vars(lane).update(facts | {"curve": [tuple(point) for point in facts["curve"]]})
         lane.state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     running = [index for index, lane in enumerate(lanes) if lane.running]
-    if running and len(running) < len(lanes):
-        stack.keep(running)
     if running:
+        stack.keep(running)
         stack.restore(tensors)
     return int(said["done"])
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """What `_save` wrote, or None if it is not that any more."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None
+    checksum = said.pop("checksum", None)
+    return (tensors, said) if checksum == digest(tensors, *(said.get(key) for key in ("done", "lanes"))) else None

@@ -37,29 +37,29 @@ def sample(metric: Metric, rows: Rows, *names: object) -> Sampled:
     draws = generator("bootstrap", *names).multinomial(count, np.full(count, 1 / count), REPLICATES).astype(float)
     value = metric.value(rows, np.ones(len(rows)))
     replicates = np.array([metric.value(rows, _weights(draw, members)) for draw in draws])
-    error = _jackknife(metric, rows, members, count) if count < FEW else float(np.nanstd(replicates, ddof=1))
+    error = _jackknife(metric, rows, members, count) if count < FEW else _spread(replicates)
     return Sampled(value, replicates, error, count)
 
 
 def interval(metric: Metric, samples: Sequence[Sequence[Sampled]]) -> dict[str, Any]:
     """Value, 95 % interval and how it was made, from `samples[seed][fold]`.
 
-    A score is the mean over folds, then seeds. With 20 groups and more and one seed the interval is the bootstrap's
-    percentiles; otherwise it is Student's t with the variance over groups plus that over seeds (Welch-Satterthwaite);
-    below 5 groups there is none.
+    A score is the mean over folds, then seeds. With 20 groups and more in every fold and one seed the interval is the
+    bootstrap's percentiles, widened to the value where rounding or a biased metric leaves it outside; otherwise it is
+    Student's t with the variance over groups plus that over seeds (Welch-Satterthwaite); below 5 groups there is none.
     """
     values = [float(np.mean([fold.value for fold in folds])) for folds in samples]
-    groups = sum(fold.groups for fold in samples[0])
-    value = float(np.mean(values))
-    facts = {"value": value, "groups": groups, "unit": metric.unit, "better": metric.better}
-    if groups < TOO_FEW or not np.isfinite(value):
-        return facts | {"low": None, "high": None, "interval": f"none: {groups} groups"}
-    if groups >= FEW and len(samples) == 1:
-        low, high = np.nanquantile(_mean_replicates(samples[0]), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return facts | {"low": float(low), "high": float(high), "interval": "bootstrap"}
-    half = _half_width(samples, values, groups)
-    low, high = np.clip([value - half, value + half], *metric.bounds)
-    return facts | {"low": float(low), "high": float(high), "interval": "t"}
+    kind, low, high = _limits(metric, samples, values)
+    return {
+        "value": float(np.mean(values)),
+        "low": low,
+        "high": high,
+        "interval": kind,
+        "groups": sum(fold.groups for fold in samples[0]),
+        "unit": metric.unit,
+        "better": metric.better,
+        "bounds": [*metric.bounds],
+    }
 
 
 def replicates(samples: Sequence[Sequence[Sampled]]) -> Array:
@@ -71,15 +71,54 @@ def _mean_replicates(folds: Sequence[Sampled]) -> Array:
     return np.asarray(np.mean([fold.replicates for fold in folds], axis=0))
 
 
-def _half_width(samples: Sequence[Sequence[Sampled]], values: Sequence[float], groups: int) -> float:
-    over_groups = float(np.mean([sum(fold.error**2 for fold in folds) / len(folds) ** 2 for folds in samples]))
+def _limits(
+    metric: Metric, samples: Sequence[Sequence[Sampled]], values: Sequence[float]
+) -> tuple[str, float | None, float | None]:
+    value, counts = float(np.mean(values)), [fold.groups for fold in samples[0]]
+    if not np.isfinite(value):
+        return "none: no value", None, None
+    if sum(counts) < TOO_FEW:
+        return f"none: {sum(counts)} group{'' if sum(counts) == 1 else 's'}", None, None
+    if min(counts) >= FEW and len(samples) == 1:
+        kind, (low, high) = "bootstrap", _percentiles(_mean_replicates(samples[0]))
+    else:
+        half = _half_width(samples, values)
+        kind, (low, high) = "t", np.clip([value - half, value + half], *metric.bounds)
+    if not np.isfinite([low, high]).all():
+        return f"none: no value without some of {sum(counts)} groups", None, None
+    return kind, min(float(low), value), max(float(high), value)
+
+
+def _percentiles(replicates: Array) -> Array:
+    """The middle 95 % of the replicates that have a value."""
+    found = replicates[np.isfinite(replicates)]
+    edges = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    return np.quantile(found, edges) if len(found) else np.full(2, np.nan)
+
+
+def _spread(replicates: Array) -> float:
+    found = replicates[np.isfinite(replicates)]
+    return float(found.std(ddof=1)) if len(found) > 1 else float("nan")
+
+
+def _half_width(samples: Sequence[Sequence[Sampled]], values: Sequence[float]) -> float:
+    over_groups = float(np.mean([_variance(folds) for folds in samples]))
+    counts = [fold.groups for fold in samples[0]]
+    spare = sum(counts) - len(counts) or len(counts) - 1
     seeds = len(values)
     over_seeds = float(np.var(values, ddof=1)) / seeds if seeds > 1 else 0.0
     total = over_groups + over_seeds
     if total == 0:
         return 0.0
-    freedom = total**2 / (over_groups**2 / (groups - 1) + (over_seeds**2 / (seeds - 1) if seeds > 1 else 0.0))
+    freedom = total**2 / (over_groups**2 / spare + (over_seeds**2 / (seeds - 1) if seeds > 1 else 0.0))
     return float(stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(total))
+
+
+def _variance(folds: Sequence[Sampled]) -> float:
+    """The variance over groups of a mean over folds. Where every fold holds one group, the folds are the groups."""
+    if all(fold.groups == 1 for fold in folds):
+        return float(np.var([fold.value for fold in folds], ddof=1)) / len(folds)
+    return sum(fold.error**2 for fold in folds) / len(folds) ** 2
 
 
 def _members(rows: Rows) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:

@@ -1,17 +1,21 @@
 """From a request to a plan: names become plugins, and everything that can change a score becomes one digest."""
 
+import hashlib
+import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
 from earbench import registry
 from earbench.config import Settings
-from earbench.contract import Effort, Fold, Grain, Recipe, Spec, Split, Task, Upstream
+from earbench.contract import Clip, Effort, Fold, Grain, Recipe, Spec, Split, Task, Upstream
 from earbench.data import Prepared
-from earbench.errors import RequestError, UnknownName
+from earbench.errors import BenchError, RequestError, UnknownName
 from earbench.files import digest_of
 from earbench.tensors import digest
 
@@ -21,6 +25,9 @@ ENGINE = 1
 STANDARD_PATIENCE = 10
 SHORTEST_INTERVAL = 50
 QUICK_STEPS = 300
+
+LOCAL = re.compile(r"[/.~]|[A-Za-z]:[/\\]|.*\\")
+"""How a local path begins; anything with a backslash is one."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +152,8 @@ def public_name(spec: str) -> str:
 
 
 def _public_argument(argument: str) -> str:
-    is_path = argument.startswith(("/", ".", "~")) or argument.count("/") > 1 or "\\" in argument
-    return _leaf(argument) if is_path else argument
+    """Both sides of `MODULE@PATH` are looked at on their own."""
+    return "@".join(_leaf(part) if LOCAL.match(part) or part.count("/") > 1 else part for part in argument.split("@"))
 
 
 def _leaf(path: str) -> str:
@@ -223,8 +230,39 @@ def _table(fold: Fold, prepared: Prepared) -> list[object]:
 
 
 def _split_table(split: Split, prepared: Prepared) -> list[object]:
-    truth = digest_of(repr(sorted(split.truth.items()))) if split.truth else None
-    return [truth, [[clip.id, repr(clip.label), clip.pool, *prepared.content(clip)] for clip in split.clips]]
+    truth = digest_of(plain(split.truth)) if split.truth else None
+    return [truth, [_clip_line(clip, prepared) for clip in split.clips]]
+
+
+def _clip_line(clip: Clip, prepared: Prepared) -> list[object]:
+    return [clip.id, plain(clip.label), clip.group, clip.pool, clip.whole, *prepared.content(clip)]
+
+
+def plain(answer: object) -> object:
+    """A label or a split's truth as data that can be digested: all of it counts, how it prints does not.
+
+    >>> plain({"trials": [("anna", np.int64(1))]})
+    {'trials': [['anna', 1]]}
+    """
+    if isinstance(answer, float) and not math.isfinite(answer):
+        return str(answer)
+    if answer is None or isinstance(answer, str | bool | int | float):
+        return answer
+    if isinstance(answer, np.generic):
+        return plain(answer.item())
+    if isinstance(answer, Mapping):
+        return {str(key): plain(value) for key, value in sorted(answer.items())}
+    if isinstance(answer, list | tuple):
+        return [plain(value) for value in answer]
+    if isinstance(answer, np.ndarray) and not answer.dtype.hasobject:
+        data = np.ascontiguousarray(answer)
+        return [str(data.dtype), list(data.shape), hashlib.blake2b(data.tobytes(), digest_size=8).hexdigest()]
+    if is_dataclass(answer):
+        return [plain(getattr(answer, field.name)) for field in fields(answer)]
+    raise BenchError(
+        f"a label or the truth of a split holds a {type(answer).__name__}, which has no digest",
+        "use strings, numbers, lists, mappings, numpy arrays and dataclasses",
+    )
 
 
 def expand(names: Sequence[str], suites: Mapping[str, Sequence[str]]) -> list[str]:

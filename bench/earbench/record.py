@@ -1,7 +1,9 @@
 """A run after it happened: a JSON record, its rows and its replicates, written once and never edited. No torch."""
 
 import gzip
+import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,14 +105,25 @@ def read(path: Path) -> Record:
 
 
 def problems_of(facts: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with a record: against the schema, then scores outside their interval or bounds."""
+    """What is wrong with a record: against the schema, then impossible scores."""
     validator = jsonschema.Draft202012Validator(schema())
-    for error in sorted(validator.iter_errors(facts), key=lambda error: list(map(str, error.path))):
-        yield f"{'/'.join(map(str, error.path)) or 'record'}: {error.message[:200]}"
-    for name, score in facts.get("scores", {}).items():
-        low, high, value = score.get("low"), score.get("high"), score.get("value")
-        if None not in (low, high, value) and not low <= value <= high:
-            yield f"scores/{name}: {value} is outside its own interval {low} to {high}"
+    errors = sorted(validator.iter_errors(facts), key=lambda error: list(map(str, error.path)))
+    yield from (f"{'/'.join(map(str, error.path)) or 'record'}: {error.message[:200]}" for error in errors)
+    for name, score in () if errors else facts["scores"].items():
+        yield from (f"scores/{name}: {problem}" for problem in _score_problems(score))
+
+
+def finite(value: Any) -> Any:
+    """The same plain data with None for every number that JSON does not have: NaN and the infinities.
+
+    >>> finite({"valid": [1.5, float("nan")]})
+    {'valid': [1.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @cache
@@ -124,7 +137,7 @@ def plain_rows(
     fold: str, seed: int, ids: Sequence[str], groups: Sequence[Sequence[str]], arrays: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """One line per unit for the rows file."""
-    columns = {name: np.asarray(values).tolist() for name, values in arrays.items()}
+    columns = {name: finite(np.asarray(values).tolist()) for name, values in arrays.items()}
     for index, (unit, names) in enumerate(zip(ids, groups, strict=True)):
         yield {"id": unit, "groups": list(names), "fold": fold, "seed": seed} | {
             name: values[index] for name, values in columns.items()
@@ -140,6 +153,21 @@ def slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.") or "upstream"
 
 
+def _score_problems(score: Mapping[str, Any]) -> Iterator[str]:
+    value, low, high = score["value"], score["low"], score["high"]
+    lowest, highest = score.get("bounds", (None, None))
+    if not _ordered(low, value, high):
+        yield f"{value} is outside its own interval {low} to {high}"
+    if not all(_ordered(lowest, number, highest) for number in (value, low, high)):
+        yield f"{value} [{low}, {high}] is impossible: the metric lies between {lowest} and {highest}"
+
+
+def _ordered(*numbers: float | None) -> bool:
+    """Whether the numbers that are there do not fall."""
+    there = [number for number in numbers if number is not None]
+    return all(one <= next_ for one, next_ in itertools.pairwise(there))
+
+
 def _folder(results: Path, facts: Mapping[str, Any]) -> Path:
     upstream, task = facts["upstream"], facts["task"]
     return (
@@ -151,12 +179,12 @@ def _folder(results: Path, facts: Mapping[str, Any]) -> Path:
 
 
 def _zipped(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     return gzip.compress(text.encode(), mtime=0)
 
 
 def _npz(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
     buffer = BytesIO()
     doubles = {name: array.astype(np.float64) for name, array in arrays.items()}
-    np.savez_compressed(buffer, allow_pickle=False, **doubles)
+    np.savez_compressed(buffer, **doubles)  # type: ignore[arg-type]
     return buffer.getvalue()

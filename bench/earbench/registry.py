@@ -62,9 +62,10 @@ def cards(kind: Kind, cache: Path) -> list[dict[str, Any]]:
     path = cache / "cards" / f"{kind}-{stamp}.json"
     if path.is_file():
         return list(json.loads(path.read_text("utf-8")))
-    facts = [_facts(kind, name) for name in sorted(points)]
+    text = json.dumps([_facts(kind, name) for name in sorted(points)])
+    facts: list[dict[str, Any]] = json.loads(text)
     if not any("error" in fact for fact in facts):
-        files.write_text(path, json.dumps(facts))
+        files.write_text(path, text)
     return facts
 
 
@@ -94,7 +95,8 @@ def _import(kind: Kind, point: EntryPoint) -> Any:
 
 
 def _suggestions(kind: Kind, name: str, known: list[str]) -> list[str]:
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    spelled = {one.lower(): one for one in known}
+    close = [spelled[one] for one in difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.6)]
     hint = f"did you mean: {', '.join(close)}?      " if close else ""
     return [f"{hint}`bench list {kind}s` shows all {len(known)}"]
 

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,10 @@ def board(plan: BoardPlan, records: Iterable[Record]) -> Board:
         for record in sorted(fitting, key=_age)
     }
     names = sorted({key[:2] for key in cells})
-    rows = [_row(name, digest, plan, cells) for name, digest in names]
+    columns = _columns(plan, cells.values())
+    rows = [_row(name, digest, columns, cells) for name, digest in names]
     notes = sorted({note for record in cells.values() for note in record.facts["deviations"]})
-    return Board(plan, tuple(sorted(rows, key=_rank_key)), tuple(notes))
+    return Board(plan, tuple(sorted(rows, key=lambda row: _rank_key(row, columns))), tuple(notes))
 
 
 def markdown(board: Board) -> str:
@@ -61,7 +62,8 @@ def table(board: Board, style: str = "simple") -> str:
 
 def comma_separated(board: Board) -> str:
     """The board as CSV with value, low and high of each score in columns of their own."""
-    flat = [_flat(row) for row in board.rows]
+    scores = {key for row in board.rows for key, value in row.items() if isinstance(value, dict)}
+    flat = [_flat(row, scores) for row in board.rows]
     header = list(dict.fromkeys(key for row in flat for key in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, header or ["upstream"], lineterminator="\n")
@@ -137,30 +139,42 @@ def _check_repeats(records: Iterable[Record]) -> None:
         provenance = record.facts["provenance"]
         key = (record.facts["plan"]["id"], str(provenance["versions"]), provenance["device"], provenance["device_name"])
         other = seen.setdefault(key, record)
-        if {name: score["value"] for name, score in record.scores.items()} != {
-            name: score["value"] for name, score in other.scores.items()
-        }:
+        if any(
+            record.scores[name]["value"] != other.scores[name]["value"] for name in {*record.scores} & {*other.scores}
+        ):
             raise BenchError(
                 f"two records of one plan differ: {other.path.name} and {record.path.name}",
                 "same versions, same device: one of them was changed, or something is not deterministic",
             )
 
 
-def _row(name: str, digest: str, plan: BoardPlan, cells: Mapping[tuple[str, str, str], Record]) -> dict[str, Any]:
-    found = {task: cells.get((name, digest, task)) for task in plan.tasks}
-    upstream = next(record for record in found.values() if record).facts["upstream"]
-    row: dict[str, Any] = {"upstream": name, "digest": digest}
-    for task, record in found.items():
-        scores = record.scores if record else {}
-        row |= {f"{task} {metric}": score for metric, score in scores.items()}
-        if not scores:
-            row[task] = None
-    costs = [record.facts["cost"]["real_time_factor"] for record in found.values() if record]
-    return row | {"parameters": upstream["parameters"], "real_time_factor": max(costs), "licence": upstream["licence"]}
+def _columns(plan: BoardPlan, records: Iterable[Record]) -> dict[str, tuple[str, str]]:
+    """The task and metric of each score column. A task that nobody was scored on yet has one column without scores."""
+    found: dict[str, dict[str, None]] = {task: {} for task in plan.tasks}
+    for record in records:
+        found[record.task] |= dict.fromkeys(record.scores)
+    return {
+        f"{task} {metric}".rstrip(): (task, metric) for task, metrics in found.items() for metric in metrics or [""]
+    }
 
 
-def _rank_key(row: Mapping[str, Any]) -> tuple[bool, float]:
-    score = next((value for value in row.values() if isinstance(value, dict)), None)
+def _row(
+    name: str, digest: str, columns: Mapping[str, tuple[str, str]], cells: Mapping[tuple[str, str, str], Record]
+) -> dict[str, Any]:
+    found = {key[2]: record for key, record in cells.items() if key[:2] == (name, digest)}
+    scores = {
+        title: found[task].scores.get(metric) if task in found else None for title, (task, metric) in columns.items()
+    }
+    upstream = next(iter(found.values())).facts["upstream"]
+    costs = [record.facts["cost"]["real_time_factor"] for record in found.values()]
+    cost = {"real_time_factor": max((cost for cost in costs if cost is not None), default=None)}
+    facts = {"parameters": upstream["parameters"], **cost, "licence": upstream["licence"]}
+    return {"upstream": name, "digest": digest, **scores, **facts}
+
+
+def _rank_key(row: Mapping[str, Any], columns: Mapping[str, tuple[str, str]]) -> tuple[bool, float]:
+    """Best first by the first column; rows without that score come last."""
+    score = row[next(iter(columns))]
     if score is None or score["value"] is None:
         return True, 0.0
     return False, -score["value"] if score["better"] == "higher" else score["value"]
@@ -173,14 +187,15 @@ def _cell(value: Any) -> str:
         return score_text(value)
     if isinstance(value, float):
         return f"{value:.2g}"
-    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
+    return f"{value:,}" if isinstance(value, int) else " ".join(str(value).split()).replace("|", "\\|")
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(row: Mapping[str, Any], scores: Container[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in row.items():
-        if isinstance(value, dict):
-            found |= {key: value["value"], f"{key} low": value["low"], f"{key} high": value["high"]}
+        if key in scores:
+            parts = value or {"value": None, "low": None, "high": None}
+            found |= {key: parts["value"], f"{key} low": parts["low"], f"{key} high": parts["high"]}
         else:
             found[key] = value
     return found

@@ -1,10 +1,12 @@
 """Several recipes of one head as a single set of stacked weights: [recipe, ...] in front of every tensor.
 
 Each recipe has its own rate, its own optimiser state and its own clipped norm, so it ends where it would have ended
-alone. A head that is not `stackable` is simply a stack of one.
+alone. A head that is not `stackable` is simply a stack of one. All weights of a recipe lie in one row, so that a step
+of the optimiser is a dozen passes over one tensor, however many parameters the head has.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -52,116 +54,127 @@ Batch = tuple[Tensor, Tensor | None, Tensor, Tensor]
 
 
 class Stack:
-    """The training state of `recipes` that share a head, an initialisation and a stream of batches."""
+    """The training state of `recipes` that share a head, an optimiser, an initialisation and a stream of batches.
+
+    `weights` is [recipe, weight]: all parameters of the probe in their order, flattened. So are the optimiser's `first`
+    and `second` moments.
+    """
 
     def __init__(self, probe: Probe, recipes: Sequence[Recipe], device: torch.device) -> None:
-        self.probe, self.recipes, self.device = probe.to(device), list(recipes), device
-        self.weights = {name: self._repeat(value) for name, value in probe.named_parameters()}
-        self.buffers = {name: self._repeat(value) for name, value in probe.named_buffers()}
-        self.first = {name: torch.zeros_like(value) for name, value in self.weights.items()}
-        self.second = {name: torch.zeros_like(value) for name, value in self.weights.items()}
-        self.steps = torch.zeros(len(recipes), device=device)
+        self.probe, self.device = probe.to(device), device
+        self.shapes = {name: value.shape for name, value in probe.named_parameters()}
+        row = torch.cat([value.detach().flatten() for value in probe.parameters()])
+        self.weights = row.repeat(len(recipes), 1)
+        self.buffers = {name: _repeated(value, len(recipes)) for name, value in probe.named_buffers()}
+        self.first, self.second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
+        self.steps = torch.zeros(len(recipes), 1, device=device)
+        self._loss = _Loss(probe)
+        self._set_recipes(recipes)
 
     def step(self, batches: Iterable[Batch]) -> None:
         """One optimiser step on the mean loss of `batches`. A recipe whose gradient is not finite skips it."""
         self.probe.train()
-        names, values = list(self.weights), [value.requires_grad_() for value in self.weights.values()]
-        batches = list(batches)
-        total = torch.stack([self._losses(batch) for batch in batches]).mean(0)
-        gradients = dict(zip(names, torch.autograd.grad(total.sum(), values), strict=True))
-        with torch.no_grad():
-            self._update(gradients)
+        weights = self.weights.requires_grad_()
+        named = self._named(weights)
+        total = torch.stack([self._losses(named, batch) for batch in batches]).mean(0)
+        (gradient,) = torch.autograd.grad(total.sum(), weights)
+        self.weights = weights.detach()
+        self._update(gradient)
 
     def outputs(self, x: Tensor, lengths: Tensor | None) -> list[Tensor]:
         """The head's output for each recipe, in eval mode."""
         self.probe.eval()
+        named = self._named(self.weights)
         with torch.no_grad():
             if len(self.recipes) == 1:
-                return [functional_call(self.probe, self._alone(), (x, lengths))]
-            return list(vmap(lambda weights: functional_call(self.probe, weights, (x, lengths)))(self.weights))
+                return [functional_call(self.probe, self._alone(named), (x, lengths))]
+            return list(vmap(lambda weights: functional_call(self.probe, weights, (x, lengths)))(named))
 
     def member(self, index: int) -> dict[str, Tensor]:
         """A copy of one recipe's weights and buffers, on the CPU."""
-        return {name: value[index].detach().cpu().clone() for name, value in (self.weights | self.buffers).items()}
+        named = self._named(self.weights) | self.buffers
+        return {name: value[index].detach().cpu().clone() for name, value in named.items()}
+
+    def become(self, state: Mapping[str, Tensor]) -> None:
+        """Give every recipe the weights and buffers of what `member` gave."""
+        row = torch.cat([state[name].flatten() for name in self.shapes]).to(self.device)
+        self.weights = row.repeat(len(self.recipes), 1)
+        self.buffers = {name: _repeated(state[name].to(self.device), len(self.recipes)) for name in self.buffers}
 
     def keep(self, indices: Sequence[int]) -> None:
         """Go on with these recipes only."""
-        self.recipes = [self.recipes[index] for index in indices]
         wanted = torch.tensor(indices, device=self.device)
-        for group in (self.weights, self.buffers, self.first, self.second):
-            for name, value in group.items():
-                group[name] = value.detach()[wanted]
+        self.weights, self.first, self.second = self.weights[wanted], self.first[wanted], self.second[wanted]
+        self.buffers = {name: value[wanted] for name, value in self.buffers.items()}
         self.steps = self.steps[wanted]
+        self._set_recipes([self.recipes[index] for index in indices])
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, for saving."""
-        groups = {"weights": self.weights, "buffers": self.buffers, "first": self.first, "second": self.second}
-        flat = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
-        generator = {"generator": self.probe.head.generator.get_state()}
-        return {name: value.detach().cpu() for name, value in (flat | {"steps": self.steps} | generator).items()}
+        moving = {name: getattr(self, name) for name in ("weights", "first", "second", "steps")}
+        found = moving | {f"buffers/{name}": value for name, value in self.buffers.items()}
+        return {name: value.detach().cpu() for name, value in found.items()} | {
+            "generator": self.probe.head.generator.get_state()
+        }
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from what `tensors()` gave."""
-        for group in ("weights", "buffers", "first", "second"):
-            values = getattr(self, group)
-            values.update({name: tensors[f"{group}/{name}"].to(self.device) for name in values})
-        self.steps = tensors["steps"].to(self.device)
+        for name in ("weights", "first", "second", "steps"):
+            setattr(self, name, tensors[name].to(self.device))
+        self.buffers = {name: tensors[f"buffers/{name}"].to(self.device) for name in self.buffers}
         self.probe.head.generator.set_state(tensors["generator"])
 
-    def _losses(self, batch: Batch) -> Tensor:
-        if len(self.recipes) == 1:
-            return self._call_loss(self._alone(), batch)[None]
-        return vmap(lambda weights: self._call_loss(weights, batch))(self.weights)
+    def _set_recipes(self, recipes: Sequence[Recipe]) -> None:
+        """Rates, decays and norms as columns on the device, so that a step copies nothing to it."""
+        self.recipes = list(recipes)
+        rows = [(recipe.lr, recipe.weight_decay, recipe.clip or float("inf")) for recipe in recipes]
+        self._rates, self._decays, self._norms = torch.tensor(rows, device=self.device).T[..., None]
 
-    def _call_loss(self, weights: dict[str, Tensor], batch: Batch) -> Tensor:
-        renamed = {f"probe.{name}": value for name, value in weights.items()}
-        loss: Tensor = functional_call(_Loss(self.probe), renamed, batch)
+    def _named(self, weights: Tensor) -> dict[str, Tensor]:
+        """`weights` as parameters by name, each [recipe, ...]."""
+        parts = torch.split(weights, [shape.numel() for shape in self.shapes.values()], dim=1)
+        return {name: part.reshape(-1, *shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)}
+
+    def _alone(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value[0] for name, value in (*named.items(), *self.buffers.items())}
+
+    def _losses(self, named: dict[str, Tensor], batch: Batch) -> Tensor:
+        if len(self.recipes) == 1:
+            return self._one_loss(self._alone(named), batch)[None]
+        losses: Tensor = vmap(lambda weights: self._one_loss(weights, batch))(named)
+        return losses
+
+    def _one_loss(self, weights: dict[str, Tensor], batch: Batch) -> Tensor:
+        loss: Tensor = functional_call(self._loss, {f"probe.{name}": value for name, value in weights.items()}, batch)
         return loss
 
-    def _alone(self) -> dict[str, Tensor]:
-        return {name: value[0] for name, value in (self.weights | self.buffers).items()}
-
-    def _repeat(self, value: Tensor) -> Tensor:
-        return value.detach().to(self.device)[None].repeat(len(self.recipes), *(1 for _ in value.shape))
-
-    def _update(self, gradients: dict[str, Tensor]) -> None:
-        squares = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients.values()])
-        norm = squares.sum(0).sqrt()
+    def _update(self, gradient: Tensor) -> None:
+        """Clip as torch's clip_grad_norm_, then move. A recipe that skips has rate and decay zero for this step."""
+        norm = gradient.norm(dim=1, keepdim=True)
         sound = norm.isfinite()
-        scale = self._clip_scale(norm)
+        scale = torch.where(sound, (self._norms / (norm + 1e-6)).clamp_max(1.0), 0.0)
+        gradient.mul_(scale)
+        rates, decays = self._rates * sound, self._decays * sound
         self.steps = self.steps + sound
-        for name, gradient in gradients.items():
-            clean = torch.where(_like(sound, gradient), gradient, 0.0) * _like(scale, gradient)
-            self._move(name, clean, _like(sound, gradient))
-
-    def _clip_scale(self, norm: Tensor) -> Tensor:
-        """What each recipe's gradient is multiplied by to stay within its norm (torch's clip_grad_norm_)."""
-        bounds = torch.tensor([recipe.clip or float("inf") for recipe in self.recipes], device=self.device)
-        return torch.where(norm.isfinite(), (bounds / (norm + 1e-6)).clamp_max(1.0), 0.0)
-
-    def _move(self, name: str, gradient: Tensor, sound: Tensor) -> None:
-        """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or gradient descent, as torch defines them."""
-        weight = self.weights[name].detach()
-        rate = _like(self._option("lr"), weight)
-        decay = _like(self._option("weight_decay"), weight)
         kind = self.recipes[0].optimiser
         if kind == "adamw":
-            old, weight = weight, weight * (1 - rate * decay)
+            self.weights.mul_(1 - rates * decays)
+        elif any(recipe.weight_decay for recipe in self.recipes):
+            gradient.addcmul_(self.weights, decays)
+        gradient.nan_to_num_(0.0, 0.0, 0.0)
+        if kind == "sgd":
+            self.weights.addcmul_(gradient, -rates)
         else:
-            old, gradient = weight, gradient + decay * weight
-        moved = weight - rate * (gradient if kind == "sgd" else self._adam(name, gradient, sound))
-        self.weights[name] = torch.where(sound, moved, old)
+            self._adam(gradient, rates, sound)
 
-    def _adam(self, name: str, gradient: Tensor, sound: Tensor) -> Tensor:
+    def _adam(self, gradient: Tensor, rates: Tensor, sound: Tensor) -> None:
+        """Adam (Kingma & Ba 2015), or AdamW's second half (Loshchilov & Hutter 2019), as torch defines them."""
         beta1, beta2 = BETAS
-        first = torch.where(sound, torch.lerp(self.first[name], gradient, 1 - beta1), self.first[name])
-        second = torch.where(sound, self.second[name] * beta2 + gradient.square() * (1 - beta2), self.second[name])
-        self.first[name], self.second[name] = first, second
-        steps = _like(self.steps.clamp_min(1), gradient)
-        return (first / (1 - beta1**steps)) / ((second / (1 - beta2**steps)).sqrt() + EPS)
-
-    def _option(self, name: str) -> Tensor:
-        return torch.tensor([getattr(recipe, name) for recipe in self.recipes], device=self.device)
+        grown1, grown2 = (_less_than_one(beta, self.steps.clamp_min(1)) for beta in BETAS)
+        self.first.lerp_(gradient, (1 - beta1) * sound)
+        self.second.lerp_(gradient.square_(), (1 - beta2) * sound)
+        spread = torch.sqrt(self.second, out=gradient).mul_(grown2.rsqrt()).add_(EPS)
+        self.weights.addcmul_(torch.div(self.first, spread, out=spread), -rates / grown1)
 
 
 class _Loss(nn.Module):
@@ -175,5 +188,10 @@ class _Loss(nn.Module):
         return self.probe.loss(*batch)
 
 
-def _like(values: Tensor, other: Tensor) -> Tensor:
-    return values.reshape(-1, *(1 for _ in other.shape[1:]))
+def _less_than_one(beta: float, steps: Tensor) -> Tensor:
+    """1 - beta ** steps, which single precision would lose five digits of if it were written so."""
+    return -torch.expm1(math.log(beta) * steps)
+
+
+def _repeated(value: Tensor, count: int) -> Tensor:
+    return value.detach()[None].repeat(count, *(1 for _ in value.shape))

@@ -105,7 +105,7 @@ def utter(person: Speaker, word: str, take: int, response: Wave, noises: Noises)
     start = int(rng.uniform(0, max(1, length - len(dry))))
     clip = speech.place(heard, length, start)
     clip = speech.add_noise(clip, stretch(noises, length, rng), rng.uniform(*SNR), speech=heard[: len(dry)])
-    return clip / np.abs(clip).max() * 10 ** rng.uniform(-0.9, -0.03)
+    return np.asarray(clip / np.abs(clip).max() * 10 ** rng.uniform(-0.9, -0.03))
 
 
 def stretch(noises: Noises, length: int, rng: np.random.Generator) -> Wave:

@@ -97,7 +97,7 @@ def percentile(speaker_id: str) -> float:
 def recording(voice: str, setting: str, kind: str, text: str) -> Wave:
     """What the pack holds of a voice: samples at 16 kHz with a peak of one."""
     samples = recordings(voice, setting)[kind, text].astype(np.float64)
-    return samples / np.abs(samples).max()
+    return np.asarray(samples / np.abs(samples).max())
 
 
 @functools.cache

@@ -52,14 +52,20 @@ def room(rng: np.random.Generator, echo: float, direct: float = 0.75) -> Wave:
     tail = rng.standard_normal(len(times)) * 10 ** (-3 * times / echo) * (times > 0.003)
     response = tail * np.sqrt((1 - direct) / np.square(tail).sum())
     response[0] = np.sqrt(direct)
-    return response
+    return np.asarray(response)
 
 
 def tilt(response: Wave, decibels: float) -> Wave:
-    """`response` through a microphone that rises by `decibels` from 100 Hz to 8 kHz, evenly per octave."""
-    size = next_fast_len(2 * len(response), real=True)
+    """`response` through a microphone that rises by `decibels` from 100 Hz to 8 kHz, evenly per octave.
+
+    Minimum phase, so that the filter rings after the sound only: its cepstrum is folded onto positive times.
+    """
+    size = next_fast_len(4 * len(response), real=True)
     octaves = np.log2(np.maximum(rfftfreq(size, 1 / RATE), 100.0) / 100.0) / np.log2(80)
-    return np.asarray(irfft(rfft(response, size) * 10 ** (decibels * octaves / 20), size)[: len(response)])
+    cepstrum = irfft(np.log(10) / 20 * decibels * octaves, size)
+    cepstrum[1 : (size + 1) // 2] *= 2
+    cepstrum[size // 2 + 1 :] = 0
+    return np.asarray(irfft(rfft(response, size) * np.exp(rfft(cepstrum)), size)[: len(response)])
 
 
 def convolve(wave: Wave, response: Wave) -> Wave:
@@ -70,13 +76,13 @@ def convolve(wave: Wave, response: Wave) -> Wave:
 
 
 def add_noise(wave: Wave, noise: Wave, snr: float, speech: Wave) -> Wave:
-    """`wave` plus `noise`, `snr` decibels below the mean power of `speech` (the utterance without the pauses around it).
+    """`wave` plus `noise`, `snr` decibels below the mean power of `speech` (the word without its pauses).
 
     >>> add_noise(np.zeros(4), np.ones(4), snr=20.0, speech=np.ones(2))
     array([0.1, 0.1, 0.1, 0.1])
     """
     ratio = np.square(speech).mean() / np.square(noise).mean()
-    return wave + noise * np.sqrt(ratio) * 10 ** (-snr / 20)
+    return np.asarray(wave + noise * np.sqrt(ratio) * 10 ** (-snr / 20))
 
 
 def place(wave: Wave, length: int, start: int) -> Wave:

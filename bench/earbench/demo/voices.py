@@ -15,6 +15,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -73,18 +74,25 @@ def scripts() -> dict[tuple[str, str], list[tuple[str, str]]]:
 def speaker() -> Callable[..., bytes]:
     """Pico's `speak`, made repeatable.
 
-    The engine reads working memory that it never wrote: the same text then differs by a few units from call to call.
-    Blocks of its size must come fresh, and so zeroed, from the operating system; glibc can be told so.
+    The engine reads working memory that it never wrote: the same text then differs by a few units from call to call,
+    with what lay there before. glibc can be told to hand out memory filled with a byte, here zero.
     """
     try:
-        from py_nanotts import NanoTTS
+        engine = import_module("py_nanotts").NanoTTS()
     except ImportError:
         raise MissingExtra("py-nanotts", "voices", "rendering the demo voices") from None
-    mmap_threshold = -3
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None or not mallopt(mmap_threshold, 1 << 20):
+    if mallopt is None:
         raise BenchError("rendering the demo voices repeatably needs glibc's mallopt", "run it on a glibc Linux")
-    speak: Callable[..., bytes] = NanoTTS().speak
+    perturb, fill_with_zero, as_it_comes = -6, 0xFF, 0  # the fill is the complement of the value
+
+    def speak(text: str, **settings: str | float) -> bytes:
+        mallopt(perturb, fill_with_zero)
+        try:
+            return bytes(engine.speak(text, **settings))
+        finally:
+            mallopt(perturb, as_it_comes)
+
     return speak
 
 
@@ -95,7 +103,7 @@ def take(speak: Callable[..., bytes], voice: str, setting: str, kind: str, text:
     quiet_enough_not_to_clip = 0.25
     pcm = speak(seen, voice=voice, pitch=pitch, speed=speed, volume=quiet_enough_not_to_clip)
     samples = cut(np.frombuffer(pcm, dtype="<i2").astype(np.float64), one_word=kind in ("word", "native"))
-    return np.round(samples * (PEAK / np.abs(samples).max())).astype(np.int16)
+    return np.asarray(np.round(samples * (PEAK / np.abs(samples).max())), dtype=np.int16)
 
 
 def cut(samples: Wave, one_word: bool, step: int = 160) -> Wave:

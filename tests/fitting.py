@@ -1,0 +1,166 @@
+"""A small task on made-up features: what fitting, searching and measuring are tried on, without any audio."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from earbench.contract import Clip, Corpus, Fold, Head, Labels, Recipe, Split, Task, TaskCard
+from earbench.extract import Shelf
+from earbench.kit.classification import hits
+from earbench.kit.heads.pooled import PooledLinear
+from earbench.kit.metrics.accuracy import ACCURACY
+from earbench.plan import Cell, Plan, Request
+from earbench.search import open_fold
+
+CPU = torch.device("cpu")
+COLOURS = Labels(("red", "green", "blue"))
+CARD = TaskCard("colours", 1, "Colours", Corpus("paint", "Paint", "", "", ""), "mean", (ACCURACY,), "fake", "none")
+RECIPE = Recipe(lr=1e-2, batch=8, steps=40, every=10, clip=1.0)
+
+
+class Dropping(Head):
+    """A linear layer behind dropout that is drawn from the head's generator."""
+
+    def __init__(self, width, labels):
+        super().__init__()
+        self.labels, self.classify = labels, nn.Linear(width, len(labels))
+
+    def forward(self, x, lengths):
+        if self.training:
+            x = x * 2 * torch.bernoulli(torch.full(x.shape, 0.5), generator=self.generator)
+        return self.classify(x)
+
+    def loss(self, output, lengths, targets, target_lengths):
+        return functional.cross_entropy(output, targets)
+
+    def predict(self, output, lengths, times, **decoding):
+        return [self.labels[number] for number in output.argmax(1)]
+
+
+class Normed(Dropping):
+    """A linear layer behind batch normalisation, which has buffers."""
+
+    def __init__(self, width, labels):
+        super().__init__(width, labels)
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, x, lengths):
+        return self.classify(self.norm(x))
+
+
+class Pooled(PooledLinear):
+    """The head of the keyword task, smaller; `rotate` as a decoding renames every answer."""
+
+    def __init__(self, width, labels):
+        super().__init__(width, 6, labels)
+
+    def predict(self, output, lengths, times, rotate=0, **decoding):
+        return [self.labels[(number + rotate) % len(self.labels)] for number in output.argmax(1).tolist()]
+
+
+class Colours(Task):
+    """Which of three colours? Every choice that a task has is given by the test."""
+
+    select = "accuracy"
+
+    def __init__(self, head=Pooled, **choices):
+        self.make, self.card = head, replace(CARD, grain=choices.pop("grain", "mean"))
+        vars(self).update(choices)
+
+    def folds(self, root, upstream):
+        return [fold()]
+
+    def space(self, fold):
+        return COLOURS
+
+    def recipes(self, effort, demo):
+        return [RECIPE]
+
+    def target(self, clip, times, space):
+        return torch.tensor(space.index(clip.label))
+
+    def head(self, width, space, recipe):
+        return self.make(width, space)
+
+    def rows(self, split, predictions):
+        return hits(split, predictions)
+
+    def ideal(self, split):
+        return {clip.id: clip.label for clip in split.clips}
+
+    def toy(self, root, seed):
+        raise NotImplementedError
+
+
+class MadeUp:
+    """A store whose features come from the clip's id: `frames` rows of layers x width, the colour in layer `at` only."""
+
+    def __init__(self, layers=2, width=5, at=0, noise=0.5, frames=1):
+        self.layers, self.width, self.at, self.noise, self.frames = layers, width, at, noise, frames
+
+    def times(self):
+        return 0.02, 0.01
+
+    def read(self, keys):
+        rows = [self._rows(key) for key in keys]
+        return torch.cat(rows), torch.tensor([len(one) for one in rows])
+
+    def _rows(self, key):
+        colour, _, number = key.split("-")
+        random = np.random.default_rng([int(number), COLOURS.index(colour)])
+        count = self.frames if self.frames == 1 else int(random.integers(1, self.frames + 1))
+        rows = self.noise * random.normal(size=(count, self.layers, self.width))
+        rows[:, self.at, COLOURS.index(colour)] += 1
+        return torch.tensor(rows, dtype=torch.float32)
+
+
+def split(name, count, groups=25):
+    """`count` clips of the three colours in turn, spoken by `groups` people in turn."""
+    start = {"train": 0, "valid": 10_000, "test": 20_000}[name.split("/")[0]]
+    start += 100_000 * (int(name.split("/")[1]) if "/" in name else 0)
+    ids = [f"{COLOURS[number % 3]}-{name}-{start + number}" for number in range(count)]
+    return Split(tuple(Clip(one, Path("x.wav"), one.split("-")[0], f"p{n % groups}") for n, one in enumerate(ids)))
+
+
+def fold(number=0, test=60):
+    return Fold(
+        split(f"train/{number}", 48), split(f"valid/{number}", 30), split(f"test/{number}", test), f"fold{number}"
+    )
+
+
+def shelf(store, *folds):
+    ids = [clip.id for one in folds for part in one.splits().values() for clip in part.clips]
+    return Shelf(store, {one: one for one in ids})
+
+
+def rates(*values, **changes):
+    return [replace(RECIPE, lr=value, **changes) for value in values]
+
+
+def plan(recipes, seeds=1, effort="standard"):
+    return Plan({}, tuple(recipes), seeds, effort)
+
+
+def bench(folder, recipes, task=None, store=None, one=None):
+    """A fold ready to be fitted."""
+    task, one, store = task or Colours(), one or fold(), store or MadeUp()
+    return open_fold(cell(task, store), plan(recipes), one, shelf(store, one), folder)
+
+
+def cell(task, store, layers="mix"):
+    upstream = SimpleNamespace(layers=store.layers, width=store.width)
+    return Cell(Request("made_up", "colours"), upstream, task, "0" * 16, layers, CPU)
+
+
+def opener(folder, task, recipes, store, folds, seeds=1, layers="mix"):
+    """The arguments of `search`, and the shelf behind them."""
+    one, of = cell(task, store, layers), plan(recipes, seeds)
+    held = shelf(store, *folds)
+    return one, of, folds, lambda fold: open_fold(one, of, fold, held, folder), held
+
+

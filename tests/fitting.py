@@ -162,5 +162,3 @@ def opener(folder, task, recipes, store, folds, seeds=1, layers="mix"):
     one, of = cell(task, store, layers), plan(recipes, seeds)
     held = shelf(store, *folds)
     return one, of, folds, lambda fold: open_fold(one, of, fold, held, folder), held
-
-

@@ -14,7 +14,8 @@ from fakes import CountingUpstream, ListedTask, cell, noise_clips, prepared, thi
 from earbench import audio
 from earbench.contract import Clip
 from earbench.errors import BenchError
-from earbench.extract import distinct, encode, extract, packs
+from earbench.extract import distinct, encode, estimate_bytes, extract, packs
+from earbench.store import entries
 
 MIXED = [0.5, 0.31, 0.5, 0.8, 0.123, 1.0, 0.5, 0.77, 0.31, 0.64, 0.2, 0.5]
 
@@ -192,6 +193,7 @@ def test_a_half_stored_pack_is_forwarded_whole(tmp_path, run, clips):
     run(CountingUpstream(), thirds(clips[:3]), cache=tmp_path / "two")
     run(rest, thirds(clips), cache=tmp_path / "two")
     assert rest.shapes == whole.shapes
+    assert sum(entry.clips for entry in entries(tmp_path / "two")) == len(clips)
 
 
 def test_the_order_of_files_does_not_matter(tmp_path, run, clips):
@@ -249,6 +251,14 @@ def test_features_that_cannot_fit_the_store_are_refused_before_the_first_batch(r
     with pytest.raises(BenchError, match=r"12 clips need(?s:.*)raise budget_gb in \[cache\]"):
         run(upstream, thirds(clips), settings=small.with_(budget_gb=1e-9))
     assert upstream.clips == []
+
+
+@pytest.mark.parametrize("grain", ["mean", "frame"])
+def test_the_estimate_is_about_what_is_stored(clips, small, quiet, run, grain):
+    items = distinct(prepared(ListedTask(thirds(clips)), Path("unused"), small, quiet))
+    shelf = run(CountingUpstream(), thirds(clips), grain=grain)
+    stored, _ = shelf.store.read(list(shelf.keys.values()))
+    assert estimate_bytes(CountingUpstream(), grain, items) == pytest.approx(stored.nbytes, rel=0.05)
 
 
 def test_room_is_made_by_removing_features_of_other_encoders(run, clips, small):

@@ -189,7 +189,7 @@ class _Loss(nn.Module):
 
 
 def _less_than_one(beta: float, steps: Tensor) -> Tensor:
-    """1 - beta ** steps, which single precision would lose five digits of if it were written so."""
+    """1 - beta ** steps; written so, single precision is wrong in the fifth digit at first."""
     return -torch.expm1(math.log(beta) * steps)
 
 

@@ -1,5 +1,6 @@
 """What tests of every area share."""
 
+import hypothesis
 import pytest
 import torch
 
@@ -9,6 +10,8 @@ from earbench_tasks.keyword_spotting import KeywordSpotting
 
 collect_ignore = ["stranger"]
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None, max_examples=50)
+hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from earbench.extract import Shelf
 from earbench.kit.classification import hits
 from earbench.kit.heads.pooled import PooledLinear
 from earbench.kit.metrics.accuracy import ACCURACY
+from earbench.kit.seeds import derive
 from earbench.plan import Cell, Plan, Request
 from earbench.search import open_fold
 
@@ -98,7 +99,7 @@ class Colours(Task):
 
 
 class MadeUp:
-    """A store whose features come from the clip's id: `frames` rows of layers x width, the colour in layer `at` only."""
+    """A store whose features come from the clip's id, at most `frames` rows each; the colour is in layer `at` only."""
 
     def __init__(self, layers=2, width=5, at=0, noise=0.5, frames=1):
         self.layers, self.width, self.at, self.noise, self.frames = layers, width, at, noise, frames
@@ -162,3 +163,59 @@ def opener(folder, task, recipes, store, folds, seeds=1, layers="mix"):
     one, of = cell(task, store, layers), plan(recipes, seeds)
     held = shelf(store, *folds)
     return one, of, folds, lambda fold: open_fold(one, of, fold, held, folder), held
+
+
+def score(value, low=None, high=None, better="higher", unit="%"):
+    facts = {"value": value, "low": low, "high": high, "unit": unit, "better": better}
+    return facts | {"groups": 30, "interval": "bootstrap" if low is not None else "none: 3 groups", "bounds": [0, 100]}
+
+
+def record_facts(upstream="fbank", task="ks", accuracy=80.0, **changes):
+    """A valid record as plain data. `changes` go to the part that has such a key, else to the top."""
+    facts = {
+        "schema": 1,
+        "plan": {"id": f"{derive(upstream, task):016x}"[-16:], "facts": {}},
+        "upstream": {
+            "name": upstream,
+            "digest": f"{derive(upstream):016x}"[-16:],
+            "family": "spectral",
+            "licence": "MIT",
+            "parameters": 1234,
+            "sample_rate": 16_000,
+            "hop": 0.01,
+            "layers": 1,
+            "width": 240,
+        },
+        "task": {"name": task, "version": 1, "corpus": "speech_commands_v1", "demo": False},
+        "effort": "standard",
+        "seeds": 1,
+        "deviations": ["early-stop: training ends early"],
+        "scores": {"accuracy": score(accuracy, accuracy - 1, accuracy + 1)},
+        "recipe": [{"lr": 0.1}],
+        "search": [],
+        "layers": {},
+        "labels": None,
+        "decoding": {},
+        "columns": {},
+        "cost": {
+            "extract_seconds": 1.0,
+            "audio_seconds": 100.0,
+            "real_time_factor": 0.01,
+            "fit_seconds": 2.0,
+            "parameters": 1234,
+            "feature_bytes": 5,
+        },
+        "provenance": {
+            "earbench": "0.1.0",
+            "when": "2026-11-22T12:00:00+00:00",
+            "versions": {"torch": "2.14.1"},
+            "device": "cpu",
+            "device_name": "x86_64",
+            "data": "0" * 16,
+        },
+        "notes": [],
+    }
+    for key, value in changes.items():
+        part = next((facts[name] for name in ("plan", "task", "provenance", "cost") if key in facts[name]), facts)
+        part[key] = value
+    return facts

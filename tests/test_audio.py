@@ -86,7 +86,8 @@ def test_what_is_wrong_with_a_file_is_found(tmp_path, problem):
 
 
 @pytest.mark.parametrize(
-    ("ending", "part"), [("wav", 0.5), ("wav", 0.999), ("flac", 0.5), ("flac", 0.999), ("mp3", 0.5), ("au", 0.5)]
+    ("ending", "part"),
+    [("wav", 0.5), ("wav", 0.999), ("flac", 0.5), ("flac", 0.999), ("mp3", 0.5), ("au", 0.5), ("w64", 0.5)],
 )
 def test_a_cut_file_is_found_wherever_it_was_cut(tmp_path, ending, part):
     path = write_noise(tmp_path / f"cut.{ending}", 1.0)

@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fakes import cut
+from fitting import COLOURS, RECIPE, Colours, Dropping, MadeUp, Normed, bench, fold, rates, split
 
 from earbench import files, fit
 from earbench.fit import Examples, better, grid, predict
 from earbench.kit.heads.pooled import PooledLinear
 from earbench.kit.metrics.accuracy import ACCURACY
-from fakes import cut
-from fitting import COLOURS, RECIPE, Colours, Dropping, MadeUp, Normed, bench, fold, rates, split
 
 HARD = MadeUp(noise=1.5)
 LOSS = replace(ACCURACY, name="loss", better="lower")
@@ -97,7 +97,7 @@ def test_one_layer_of_a_split_is_that_layer():
 
 
 def test_the_grid_learns(tmp_path, quiet):
-    one = bench(tmp_path, rates(1e-2, 1e-3, steps=200))
+    one = bench(tmp_path, rates(1e-2, 1e-3, steps=200), store=MadeUp(noise=0.2))
     found = fits(one, quiet)
     assert found[0].valid > 90
     assert found[0].valid > found[1].valid

@@ -2,12 +2,12 @@ import copy
 
 import pytest
 import torch
+from fitting import COLOURS, CPU, RECIPE, Dropping, Normed, rates
 from torch import nn
 
 from earbench.contract import Recipe
 from earbench.kit.heads.pooled import PooledLinear
 from earbench.stack import CPU_STACK_PARAMETERS, Probe, Stack, stack_size
-from fitting import COLOURS, CPU, RECIPE, Dropping, Normed, rates
 
 LAYERS, WIDTH = 3, 6
 

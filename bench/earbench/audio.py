@@ -21,8 +21,9 @@ from earbench.errors import BadAudio, BenchError
 from earbench.kit import effects
 
 Samples = np.ndarray[Any, np.dtype[np.float32]]
-CUT_OFF = re.compile(r"^data[^:\n]*: (?!4294967295 )\d+ \(should be", re.MULTILINE | re.IGNORECASE)
-"""What libsndfile notes of a body shorter than its header says; 2**32 - 1 is written where a length was not known."""
+CUT_OFF = re.compile(r"^(?!RIFF : ).*: (?!4294967295 )\d+ \(should be", re.MULTILINE)
+"""What libsndfile notes of a body shorter than its header says. The outer size of a WAV is often wrong where its data
+is whole, and 2**32 - 1 stands for a length that was not known."""
 REMEMBERED_TOGETHER = 1_000
 
 

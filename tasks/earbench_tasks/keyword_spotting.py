@@ -29,6 +29,7 @@ from earbench.kit.sampling import balanced, balanced_draw, class_balanced_weight
 from earbench.kit.seeds import generator
 
 SILENCE_POOL = 64
+RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 LABELS = Labels(SPEECH_COMMANDS_LABELS)
 TOY_WORDS = (*KEYWORDS, "bed", "cat", "house", "wow")
 TOY_SPEAKERS = {"train": 5, "valid": 3, "test": 3}
@@ -70,9 +71,8 @@ class KeywordSpotting(Task):
 
     def recipes(self, effort: Effort, demo: bool) -> Sequence[Recipe]:
         if demo:
-            return [Recipe(lr=lr, batch=32, steps=1_500, every=50, clip=1.0) for lr in (1e-1, 1e-2, 1e-3, 1e-4)]
-        rates = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-        return [Recipe(lr=lr, batch=32, steps=200_000, every=5_000, clip=1.0) for lr in rates]
+            return [Recipe(lr=lr, batch=32, steps=1_500, every=50, clip=1.0) for lr in RATES]
+        return [Recipe(lr=lr, batch=32, steps=200_000, every=5_000, clip=1.0) for lr in RATES]
 
     def batches(self, split: Split, recipe: Recipe, rng: np.random.Generator) -> Iterator[Sequence[int]]:
         return balanced(split, recipe.batch, rng)

@@ -1,0 +1,189 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from earbench.contract import Metric, Rows
+from earbench.intervals import REPLICATES, Sampled, interval, replicates, sample
+from earbench.kit.metrics.accuracy import ACCURACY
+from earbench.kit.seeds import generator
+
+
+def rows(hits, groups):
+    """Rows with these hits; `groups` gives one name, or a tuple of names, per unit."""
+    names = tuple(one if isinstance(one, tuple) else (one,) for one in groups)
+    return Rows(tuple(f"u{number}" for number in range(len(hits))), names, {"hit": np.asarray(hits, float)})
+
+
+def spoken(by_group, size=4):
+    """`size` hits or misses for every group, each group all right or all wrong."""
+    return rows(np.repeat(by_group, size), np.repeat([f"p{number}" for number in range(len(by_group))], size))
+
+
+RANDOM = generator("test intervals")
+MANY = spoken(RANDOM.integers(0, 2, 40))
+
+
+def test_replicates_are_the_same_resamples_for_every_encoder():
+    other = spoken(1 - MANY.arrays["hit"][::4])
+    one, two = sample(ACCURACY, MANY, "ks", 1, "list"), sample(ACCURACY, other, "ks", 1, "list")
+    assert np.allclose(one.replicates + two.replicates, 100)
+    assert np.array_equal(one.replicates, sample(ACCURACY, MANY, "ks", 1, "list").replicates)
+    assert not np.array_equal(one.replicates, sample(ACCURACY, MANY, "ks", 2, "list").replicates)
+
+
+def test_a_paired_difference_is_narrower_than_two_intervals():
+    """Two encoders that err on the same speakers but one: the difference is known better than either score."""
+    hits = MANY.arrays["hit"].copy()
+    hits[np.flatnonzero(hits)[0]] = 0
+    one, two = (sample(ACCURACY, some, "ks") for some in (MANY, replace(MANY, arrays={"hit": hits})))
+    assert np.std(one.replicates - two.replicates) < 0.2 * np.std(one.replicates)
+
+
+def test_rows_of_one_group_move_together():
+    """Forty groups of four equal rows are forty observations: the spread is that of forty, not of 160."""
+    share = MANY.arrays["hit"].mean()
+    expected = 100 * np.sqrt(share * (1 - share) / 40)
+    assert sample(ACCURACY, MANY).replicates.std() == pytest.approx(expected, rel=0.1)
+    apart = replace(MANY, groups=tuple((name,) for name in MANY.ids))
+    assert sample(ACCURACY, apart).replicates.std() == pytest.approx(expected / 2, rel=0.1)
+
+
+def test_the_order_of_the_rows_does_not_matter():
+    turned = Rows(MANY.ids[::-1], MANY.groups[::-1], {"hit": MANY.arrays["hit"][::-1]})
+    assert np.allclose(sample(ACCURACY, turned).replicates, sample(ACCURACY, MANY).replicates)
+
+
+def test_a_trial_weighs_the_product_of_its_two_groups():
+    """Expected: the weights recomputed here from the same draws."""
+    names = [f"p{number:02d}" for number in range(25)]
+    pairs = [(one, other) for one in names for other in names if one < other][:120]
+    trials = rows(RANDOM.integers(0, 2, len(pairs)), pairs)
+    known = sorted({name for pair in pairs for name in pair})
+    draws = generator("bootstrap", "trials").multinomial(len(known), np.full(len(known), 1 / len(known)), REPLICATES)
+    expected = []
+    for draw in draws:
+        times = dict(zip(known, draw.tolist(), strict=True))
+        weights = np.array([times[one] * times[other] for one, other in pairs], float)
+        expected.append(100 * (weights * trials.arrays["hit"]).sum() / weights.sum())
+    found = sample(ACCURACY, trials, "trials")
+    assert found.groups == len(known)
+    np.testing.assert_allclose(found.replicates, expected)
+
+
+def test_with_many_groups_the_interval_is_the_bootstraps_percentiles():
+    found = sample(ACCURACY, MANY)
+    low, high = np.percentile(found.replicates, [2.5, 97.5])
+    facts = interval(ACCURACY, [[found]])
+    assert (facts["interval"], facts["low"], facts["high"], facts["groups"]) == ("bootstrap", low, high, 40)
+
+
+def test_below_twenty_groups_the_interval_is_students_over_groups():
+    """Expected: for groups of equal size, the t interval of the groups' own accuracies (scipy)."""
+    by_group = [0, 1, 1, 0, 1, 1, 1, 0, 1, 0]
+    facts = interval(ACCURACY, [[sample(ACCURACY, spoken(by_group))]])
+    scores = 100 * np.array(by_group)
+    low, high = stats.t.interval(0.95, 9, scores.mean(), stats.sem(scores))
+    assert facts["interval"] == "t"
+    assert (facts["low"], facts["high"]) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "none: 1 group"), (4, "none: 4 groups"), (5, "t"), (19, "t")])
+def test_below_five_groups_there_is_no_interval_and_the_number_is_said(count, said):
+    facts = interval(ACCURACY, [[sample(ACCURACY, spoken([number % 2 for number in range(count)]))]])
+    assert (facts["interval"], facts["groups"]) == (said, count)
+    assert (facts["low"] is None) == (facts["high"] is None) == (said != "t")
+    assert facts["value"] is not None
+
+
+def test_an_interval_stays_within_the_bounds_of_its_metric():
+    facts = interval(ACCURACY, [[sample(ACCURACY, spoken([0, 0, 0, 0, 0, 1]))]])
+    assert facts["low"] == 0
+    assert facts["high"] < 100
+    free = replace(ACCURACY, bounds=(float("-inf"), float("inf")))
+    assert interval(free, [[sample(free, spoken([0, 0, 0, 0, 0, 1]))]])["low"] < 0
+
+
+def known(values, spread=1.0, groups=40):
+    """A sample for each seed, on one fold, that agrees over groups to within `spread`."""
+    noise = generator("noise").normal(0, spread, REPLICATES)
+    return [[Sampled(value, value + noise, spread, groups)] for value in values]
+
+
+def test_with_several_seeds_the_score_is_their_mean_and_the_interval_covers_their_spread():
+    """Expected, by hand: the variance over groups, plus that of the mean of the seeds."""
+    near, far = (interval(ACCURACY, known(values)) for values in ([50, 50.1, 49.9], [40, 60, 50]))
+    assert (near["value"], far["value"]) == pytest.approx((50, 50))
+    assert near["interval"] == far["interval"] == "t"
+    assert near["high"] - near["low"] == pytest.approx(2 * stats.t.ppf(0.975, 39), rel=0.02)
+    assert far["high"] - far["low"] > 2 * 10 / np.sqrt(3) * 1.96
+    assert far["low"] < 40 < 60 < far["high"]
+
+
+def test_a_score_over_folds_is_their_mean():
+    folds = [Sampled(value, np.full(REPLICATES, value), 0.0, 30) for value in (10.0, 20.0, 60.0)]
+    facts = interval(ACCURACY, [folds])
+    assert (facts["value"], facts["low"], facts["high"], facts["groups"]) == (30, 30, 30, 90)
+    assert replicates([folds]).shape == (1, REPLICATES)
+    assert set(replicates([folds]).flatten()) == {30.0}
+
+
+def test_few_groups_in_each_fold_are_few_even_where_the_folds_have_many_together():
+    """Five folds of four speakers resample four at a time, which is too narrow; so Student's t, with 15 to spare."""
+    folds = [sample(ACCURACY, spoken(RANDOM.permutation([0, 0, 1, 1]))) for _ in range(5)]
+    facts = interval(ACCURACY, [folds])
+    half = stats.t.ppf(0.975, 15) * folds[0].error / np.sqrt(5)
+    assert facts["interval"] == "t"
+    assert facts["high"] - facts["low"] == pytest.approx(2 * half)
+
+
+def test_where_every_fold_holds_one_group_the_folds_are_the_groups():
+    folds = [sample(ACCURACY, rows([1] * right + [0] * (10 - right), ["one"] * 10)) for right in (2, 4, 5, 6, 9)]
+    facts = interval(ACCURACY, [folds])
+    scores = np.array([20, 40, 50, 60, 90])
+    expected = stats.t.interval(0.95, 4, scores.mean(), stats.sem(scores))
+    assert (facts["low"], facts["high"]) == pytest.approx(expected)
+
+
+def test_a_metric_without_a_value_has_none_and_no_interval():
+    nothing = Metric("nothing", "", "higher", 1.0, (0.0, 1.0), lambda *_: float("nan"))
+    facts = interval(nothing, [[sample(nothing, MANY)]])
+    assert np.isnan(facts["value"])
+    assert (facts["low"], facts["high"], facts["interval"]) == (None, None, "none: no value")
+
+
+def test_resamples_without_a_value_are_left_out_of_the_interval():
+    """A class that only one speaker has is missing from a third of the resamples."""
+
+    def share(_, weights):
+        return float(weights[0] / weights.sum()) if weights[0] else float("nan")
+
+    metric = Metric("share", "", "higher", 1.0, (0.0, 1.0), share)
+    found = sample(metric, MANY)
+    assert 0.3 < np.isnan(found.replicates).mean() < 0.45
+    facts = interval(metric, [[found]])
+    assert facts["low"] <= facts["value"] < facts["high"]
+    few = interval(metric, [[sample(metric, spoken([0, 1, 1, 0, 1, 1]))]])
+    assert (few["low"], few["interval"]) == (None, "none: no value without some of 6 groups")
+
+
+def test_an_interval_always_holds_its_value():
+    """A metric that is as biased as can be: no resample reaches what the whole says."""
+    metric = Metric("most", "", "higher", 1.0, (0.0, 9.0), lambda _, weights: float((weights == 1).all()))
+    facts = interval(metric, [[sample(metric, MANY)]])
+    assert facts["low"] <= facts["value"] == facts["high"] == 1.0
+
+
+@pytest.mark.parametrize(("groups", "kind"), [(40, "bootstrap"), (10, "t")])
+def test_intervals_cover_the_truth_about_as_often_as_they_say(groups, kind):
+    """200 test sets of speakers who differ in how well they are understood; the truth is the mean over speakers."""
+    random, covered = generator("coverage", groups), 0
+    names = np.repeat([f"p{number}" for number in range(groups)], 8)
+    for _ in range(200):
+        ability = random.beta(6, 2, groups)
+        hits = random.random((groups, 8)) < ability[:, None]
+        facts = interval(ACCURACY, [[sample(ACCURACY, rows(hits.flatten(), names))]])
+        assert facts["interval"] == kind
+        covered += facts["low"] <= 75 <= facts["high"]
+    assert 0.90 <= covered / 200 <= 0.98

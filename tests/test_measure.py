@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from fitting import RECIPE, Colours, MadeUp, fold, opener, rates
+
+from earbench.fit import predict
+from earbench.intervals import REPLICATES
+from earbench.kit.metrics.accuracy import ACCURACY
+from earbench.measure import measure
+from earbench.search import search
+
+RECIPES = [RECIPE.with_(steps=60)]
+
+
+def measured(folder, quiet, task=None, recipes=RECIPES, store=None, folds=None, **options):
+    one, of, folds, open_, shelf = opener(
+        folder, task or Colours(), recipes, store or MadeUp(), folds or [fold()], **options
+    )
+    found = search(one, of, folds, open_, quiet)
+    return measure(one, found, folds, open_, shelf, quiet), found, open_
+
+
+def test_the_score_is_the_metric_on_the_test_split(tmp_path, quiet):
+    one = fold()
+    said, found, open_ = measured(tmp_path, quiet, folds=[one])
+    (head,) = found.heads[None][0]
+    ((name, seed, rows),) = said.rows
+    assert (name, seed, rows.ids) == ("fold0", 0, tuple(clip.id for clip in one.test.clips))
+    assert said.scores()["accuracy"]["value"] == 100 * rows.arrays["hit"].mean()
+    valid = predict(open_(one), head, open_(one).valid, {})
+    assert ACCURACY.value(Colours().rows(one.valid, valid), np.ones(30)) == head.valid
+
+
+def test_the_score_is_the_mean_over_folds_then_seeds(tmp_path, quiet):
+    folds = [fold(0), fold(1, test=30)]
+    said, _, _ = measured(tmp_path, quiet, folds=folds, seeds=3, store=MadeUp(noise=1.0))
+    values = {(name, seed): 100 * rows.arrays["hit"].mean() for name, seed, rows in said.rows}
+    assert len(set(values.values())) > 2
+    per_seed = [[one.value for one in of_seed] for of_seed in said.samples["accuracy"]]
+    assert per_seed == [[values[f"fold{number}", seed] for number in (0, 1)] for seed in range(3)]
+    assert said.scores()["accuracy"]["value"] == pytest.approx(np.mean(list(values.values())))
+
+
+def test_the_layer_that_won_on_valid_is_the_score_and_all_are_listed(tmp_path, quiet):
+    said, found, _ = measured(tmp_path, quiet, store=MadeUp(layers=3, at=1, noise=0.2), layers="each")
+    assert found.best_layer == 1
+    each = {line["layer"]: line["scores"]["accuracy"]["value"] for line in said.layers}
+    assert list(each) == [0, 1, 2]
+    assert said.scores()["accuracy"]["value"] == each[1] > max(each[0], each[2])
+    assert len(said.rows) == 1
+
+
+def test_without_a_score_per_layer_there_is_no_list_of_layers(tmp_path, quiet):
+    assert measured(tmp_path, quiet)[0].layers == []
+
+
+def test_decodings_are_chosen_on_valid(tmp_path, quiet):
+    """Judged by the loss, training does not see them; only the second names the classes rightly."""
+    task = Colours(decodings=({"rotate": 1}, {"rotate": 0}, {"rotate": 2}), select="loss")
+    said, _, _ = measured(tmp_path, quiet, task, store=MadeUp(noise=0.2))
+    assert said.decoding == {"rotate": 0}
+    assert said.scores()["accuracy"]["value"] > 90
+
+
+def test_the_choice_of_a_decoding_does_not_see_the_test_split(tmp_path, quiet):
+    """The test split is relabelled so that the first decoding would be perfect on it; valid still wants the second."""
+
+    class Renamed(Colours):
+        def rows(self, split, predictions):
+            turned = {"red": "green", "green": "blue", "blue": "red"}
+            rows = super().rows(split, predictions)
+            if "test" not in split.clips[0].id:
+                return rows
+            hits = [turned[clip.label] == predictions[clip.id] for clip in split.clips]
+            return type(rows)(rows.ids, rows.groups, {"hit": np.array(hits, float)})
+
+    task = Renamed(decodings=({"rotate": 1}, {"rotate": 0}), select="loss")
+    said, _, _ = measured(tmp_path, quiet, task, store=MadeUp(noise=0.2))
+    assert said.decoding == {"rotate": 0}
+    assert said.scores()["accuracy"]["value"] < 10
+
+
+def test_a_layer_is_decoded_as_was_best_for_that_layer(tmp_path, quiet):
+    task = Colours(decodings=({"rotate": 1}, {"rotate": 0}), select="loss")
+    said, _, _ = measured(tmp_path, quiet, task, store=MadeUp(layers=2, at=1, noise=0.2), layers="each")
+    assert said.decoding == {"rotate": 0}
+    assert said.layers[1]["scores"]["accuracy"]["value"] > 90
+
+
+def test_two_encoders_meet_the_same_resamples(tmp_path, quiet):
+    """What differs between replicates of the two differs by the encoder alone: equal features, equal replicates."""
+    one, _, _ = measured(tmp_path / "one", quiet)
+    other, _, _ = measured(tmp_path / "other", quiet, store=MadeUp(noise=0.6))
+    same, _, _ = measured(tmp_path / "same", quiet, recipes=rates(1e-2, 1e-7, steps=60))
+    assert one.samples["accuracy"][0][0].replicates.shape == (REPLICATES,)
+    assert np.array_equal(one.samples["accuracy"][0][0].replicates, same.samples["accuracy"][0][0].replicates)
+    difference = one.samples["accuracy"][0][0].replicates - other.samples["accuracy"][0][0].replicates
+    assert 0 < difference.std() < np.hypot(*(said.samples["accuracy"][0][0].replicates.std() for said in (one, other)))

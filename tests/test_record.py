@@ -1,0 +1,309 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from fakes import CountingUpstream, ListedTask, thirds
+from fitting import record_facts, score
+
+from earbench import config, files, plan
+from earbench import record as records
+from earbench.contract import Clip, Recipe, Rows
+from earbench.errors import BenchError
+from earbench.kit.metrics.accuracy import ACCURACY
+from earbench.plan import Request
+from earbench.progress import Progress
+from earbench.record import plain_rows, problems_of, read
+from earbench.run import run
+
+SECRET = "private-runs"
+
+
+class Loudness(ListedTask):
+    """Loud or soft? Made-up noise, every clip from a speaker of its own."""
+
+    grid = (Recipe(lr=1e-2, batch=8, steps=30, every=10), Recipe(lr=1e-3, batch=8, steps=30, every=10))
+
+    def recipes(self, effort, demo):
+        return self.grid
+
+
+def loudness(folder, count=75):
+    """Clips in a folder that no record may name."""
+    folder.mkdir(parents=True)
+    random, clips = np.random.default_rng(0), []
+    for number in range(count):
+        loud = number // 3 % 2
+        path = folder / f"{number}.wav"
+        soundfile.write(path, random.normal(0, [0.02, 0.05][loud], 1_700), 16_000)
+        clips.append(Clip(f"clip-{number}", path, ["no", "yes"][loud], f"speaker-{number}"))
+    return thirds(tuple(clips))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home") / SECRET
+
+
+@pytest.fixture(scope="module")
+def line(home):
+    """Runs on the loudness corpus, as `earbench.run` does them, with the given task."""
+    fold = loudness(home / "audio")
+    (home / "bench.toml").write_text("")
+    base = config.load(home / "bench.toml").with_(cache=home / "cache", results=home / "results", device="cpu")
+
+    def made(task=Loudness, again=False, spec=f"counting@{home}/best.pt", **changes):
+        request = Request(spec, "ks", str(home / "audio"), partial=True, again=again)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(plan, "load_upstream", lambda _: CountingUpstream())
+            patch.setattr(plan, "load_task", lambda _: task(fold))
+            return run(request, base.with_(**changes), Progress(quiet=True))
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def record(line):
+    return line()
+
+
+def test_what_a_run_writes_is_a_valid_record(record):
+    stored = read(record.path)
+    assert list(problems_of(stored.facts)) == []
+    assert stored.facts == record.facts
+    assert record.facts["scores"]["accuracy"]["interval"] == "bootstrap"
+
+
+def test_a_record_lies_under_its_encoder_task_and_plan(record, home):
+    facts = record.facts
+    folder = home / "results" / "records" / f"counting-best.pt-{facts['upstream']['digest'][:8]}" / "ks-v1"
+    assert record.path == folder / f"{facts['plan']['id']}-1.json"
+
+
+def test_no_local_path_is_in_a_record_its_rows_or_its_name(record, home):
+    said = record.path.read_text() + json.dumps(record.rows()) + str(record.path.relative_to(home / "results"))
+    places = [home, home.parent, Path.cwd(), *([Path.home()] if Path.home().name else [])]
+    for local in (SECRET, *map(str, places)):
+        assert local not in said
+    assert record.facts["upstream"]["name"] == "counting@best.pt"
+
+
+def test_rows_score_again_to_the_same_number(record):
+    rows = record.rows()
+    again = Rows(
+        tuple(row["id"] for row in rows),
+        tuple(tuple(row["groups"]) for row in rows),
+        {"hit": np.array([row["prediction"] == row["label"] for row in rows], float)},
+    )
+    assert len(again) == 25
+    assert ACCURACY.value(again, np.ones(25)) == record.scores["accuracy"]["value"]
+    assert [row["hit"] for row in rows] == again.arrays["hit"].tolist()
+
+
+def test_replicates_give_the_interval_again(record):
+    found = record.replicates()
+    assert set(found) == set(record.scores)
+    for name, stored in record.scores.items():
+        low, high = np.quantile(found[name][0], [0.025, 0.975])
+        assert (stored["low"], stored["high"]) == (low, high)
+        assert found[name].dtype == np.float64
+
+
+def test_a_record_tells_the_whole_search(record):
+    facts = record.facts
+    assert [(one["recipe"], one["lr"]) for one in facts["search"]] == [(0, 1e-2), (1, 1e-3)]
+    (recipe,) = facts["recipe"]
+    best = max(facts["search"], key=lambda one: one["valid"])
+    assert recipe["lr"] == best["lr"]
+    ((weights,),) = facts["layers"]["weights"]
+    assert sum(weights) == pytest.approx(1)
+    assert facts["scores"]["accuracy"]["per_seed"] == [[facts["scores"]["accuracy"]["value"]]]
+    assert facts["labels"][:2] == ["yes", "no"]
+
+
+def test_a_finished_plan_is_answered_from_its_record_and_again_writes_the_next(line, record):
+    before = record.path.read_bytes()
+    assert line().path == record.path
+    second = line(again=True)
+    assert second.path.name == record.path.name.replace("-1.json", "-2.json")
+    assert record.path.read_bytes() == before
+    assert {**second.facts, "cost": 0, "provenance": 0} == {**record.facts, "cost": 0, "provenance": 0}
+    assert line().path == second.path
+
+
+def test_an_untrained_twin_says_so(line):
+    upstream = line(spec="counting~random", again=True).facts["upstream"]
+    assert upstream["name"] == "counting~random"
+    assert upstream["pretraining"] == "none (random weights)"
+
+
+def test_a_record_says_what_the_run_cost_and_where_it_ran(record):
+    cost, provenance = record.facts["cost"], record.facts["provenance"]
+    assert cost["audio_seconds"] == pytest.approx(75 * 1_700 / 16_000)
+    assert cost["real_time_factor"] == pytest.approx(cost["extract_seconds"] / cost["audio_seconds"])
+    assert (cost["clips"], cost["feature_rate"], cost["feature_bytes"]) == (75, 100, 75 * 2 * 3 * 4)
+    assert cost["fit_seconds"] > 0
+    assert provenance["device"] == "cpu"
+    assert provenance["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert provenance["when"].endswith("+00:00")
+
+
+def test_several_seeds_are_listed_seed_by_seed(line):
+    facts = line(seeds=3).facts
+    values = [value for (value,) in facts["scores"]["accuracy"]["per_seed"]]
+    assert len(values) == 3
+    assert facts["scores"]["accuracy"]["value"] == pytest.approx(np.mean(values))
+    assert facts["scores"]["accuracy"]["interval"] == "t"
+    assert len(facts["layers"]["heads"]) == 3
+
+
+def test_training_that_runs_away_is_null_in_the_record_not_a_crash(line):
+    class Runaway(Loudness):
+        select = "loss"
+        grid = (Recipe(lr=1e30, batch=8, steps=3, every=1, optimiser="sgd"),)
+
+    facts = json.loads(line(Runaway).path.read_text(), parse_constant=pytest.fail)
+    assert facts["search"][0]["valid"] is None
+
+
+def test_a_metric_without_a_value_is_null_in_the_record(line):
+    class Undefined(Loudness):
+        def __init__(self, *folds):
+            super().__init__(*folds)
+            metric = replace(ACCURACY, name="accuracy", value=lambda *_: float("nan"))
+            self.card = replace(self.card, metrics=(metric,), version=2)
+
+    stored = line(Undefined)
+    facts = json.loads(stored.path.read_text(), parse_constant=pytest.fail)
+    assert {facts["scores"]["accuracy"][key] for key in ("value", "low", "high")} == {None}
+    assert facts["scores"]["accuracy"]["per_seed"] == [[None]]
+    assert np.isnan(stored.replicates()["accuracy"]).all()
+
+
+def test_rows_without_a_value_are_null():
+    arrays = {"score": np.array([0.5, np.nan]), "pair": np.array([[1.0, np.inf], [2.0, 3.0]])}
+    found = list(plain_rows("main", 0, ("a", "b"), (("x",), ("y", "z")), arrays))
+    assert found == [
+        {"id": "a", "groups": ["x"], "fold": "main", "seed": 0, "score": 0.5, "pair": [1.0, None]},
+        {"id": "b", "groups": ["y", "z"], "fold": "main", "seed": 0, "score": None, "pair": [2.0, 3.0]},
+    ]
+
+
+# ---- writing and reading, on made-up records -------------------------------------------------------------------------
+
+
+ROWS = [{"id": "a", "groups": ["ä|\n"], "hit": 1.0}]
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    facts = record_facts("naïve|upstream")
+    written = records.write(tmp_path, facts, ROWS, {"accuracy": np.ones((1, 3))})
+    (found,) = records.every(tmp_path)
+    assert found.facts == facts
+    assert found.rows() == ROWS
+    assert found.replicates()["accuracy"].tolist() == [[1.0, 1.0, 1.0]]
+    assert written.path == found.path
+
+
+def test_a_second_record_of_a_plan_never_overwrites_the_first(tmp_path):
+    one = records.write(tmp_path, record_facts(accuracy=70.0), ROWS, {})
+    two = records.write(tmp_path, record_facts(accuracy=80.0), [], {})
+    assert (one.number, two.number) == (1, 2)
+    assert read(one.path).facts["scores"]["accuracy"]["value"] == 70.0
+    assert one.rows() == ROWS
+    assert [found.number for found in records.find(tmp_path, one.facts["plan"]["id"])] == [1, 2]
+
+
+def test_the_tenth_record_is_newer_than_the_ninth(tmp_path):
+    for _ in range(11):
+        last = records.write(tmp_path, record_facts(), [], {})
+    assert records.find(tmp_path, last.facts["plan"]["id"])[-1].number == last.number == 11
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3])
+def test_a_write_that_is_cut_off_leaves_no_record(moment, tmp_path, monkeypatch):
+    whole, left = files.write, [moment]
+
+    def failing(path, fill):
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError("the disk went away")
+        whole(path, fill)
+
+    monkeypatch.setattr(files, "write", failing)
+    with pytest.raises(OSError, match="the disk went away"):
+        records.write(tmp_path, record_facts(), ROWS, {})
+    assert records.every(tmp_path) == []
+    assert records.find(tmp_path, record_facts()["plan"]["id"]) == []
+    monkeypatch.setattr(files, "write", whole)
+    assert records.write(tmp_path, record_facts(), ROWS, {}).rows() == ROWS
+
+
+def test_two_names_for_one_plan_are_found_together(tmp_path):
+    one, other = record_facts(), record_facts("other name")
+    other["plan"]["id"] = one["plan"]["id"]
+    assert [records.write(tmp_path, facts, [], {}).number for facts in (one, other)] == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 99}', "\x00"])
+def test_a_file_that_is_not_a_record_is_named(text, tmp_path):
+    path = tmp_path / "x-1.json"
+    path.write_text(text)
+    with pytest.raises(BenchError, match=r"x-1\.json is not a record"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ({"accuracy": score(80.0, 81.0, 82.0)}, "80.0 is outside its own interval"),
+        ({"accuracy": score(80.0, 82.0, 81.0)}, "80.0 is outside its own interval"),
+        ({"accuracy": score(140.0, 139.0, 141.0)}, "impossible: the metric lies between 0 and 100"),
+        ({"accuracy": score(-1.0)}, "impossible: the metric lies between 0 and 100"),
+        ({"accuracy": score(99.0, 98.0, 101.0)}, "impossible: the metric lies between 0 and 100"),
+        ({"accuracy": score(float("nan"), 1.0, 2.0)}, "nan is outside its own interval"),
+        ({"accuracy": {**score(1.0), "value": "1"}}, "scores/accuracy/value: '1' is not of type"),
+        ({"accuracy": {**score(1.0), "groups": 0}}, "scores/accuracy/groups: 0 is less than the minimum of 1"),
+        ({}, "scores: {} should be non-empty"),
+    ],
+)
+def test_impossible_scores_are_problems(scores, said, tmp_path):
+    facts = record_facts(scores=scores)
+    assert any(said in problem for problem in problems_of(facts)), list(problems_of(facts))
+    with pytest.raises(BenchError, match="the record would not be valid"):
+        records.write(tmp_path, facts, [], {})
+    assert records.every(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda facts: facts.pop("cost"), "record: 'cost' is a required property"),
+        (lambda facts: facts.update(extra=1), "record: Additional properties are not allowed"),
+        (lambda facts: facts["plan"].update(id="../../x"), "plan/id: '../../x' does not match"),
+        (lambda facts: facts.update(effort="hard"), "effort: 'hard' is not one of"),
+        (lambda facts: facts["upstream"].update(source={"path": 1}), "upstream/source/path: 1 is not of type"),
+    ],
+)
+def test_what_does_not_fit_the_schema_is_a_problem(change, said):
+    facts = record_facts()
+    assert list(problems_of(facts)) == []
+    change(facts)
+    assert any(said in problem for problem in problems_of(facts)), list(problems_of(facts))
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("hubert", "hubert"),
+        ("hf:org/model@main~random", "hf-org-model-main-random"),
+        ("../../etc", "etc"),
+        ("a  b\n|c", "a-b-c"),
+        ("日本", "upstream"),
+    ],
+)
+def test_a_slug_is_fit_for_a_folder(name, folder):
+    assert records.slug(name) == folder

@@ -1,0 +1,226 @@
+import csv
+import io
+
+import pytest
+from fitting import record_facts, score
+
+from earbench import api
+from earbench import record as records
+from earbench.config import BoardPlan
+from earbench.errors import BenchError
+from earbench.record import Record
+from earbench.report import board, comma_separated, differences, markdown, plain, score_text, table, write
+
+PLAN = BoardPlan("superb", "SUPERB", ("ks", "sid"))
+KS = BoardPlan("words", "Words", ("ks",))
+
+
+@pytest.fixture
+def records_of(tmp_path):
+    def made(*facts):
+        return [Record(tmp_path / f"{one['plan']['id']}-{number}.json", one) for number, one in enumerate(facts, 1)]
+
+    return made
+
+
+def shown(plan, records):
+    """Upstream and first score of each row, as the board has them."""
+    return [
+        (row["upstream"], next((value["value"] for value in row.values() if isinstance(value, dict)), None))
+        for row in board(plan, records).rows
+    ]
+
+
+def test_the_newest_record_of_a_cell_counts(records_of):
+    found = records_of(
+        record_facts(accuracy=70.0, when="2026-01-02T00:00:00+00:00", id="a" * 16),
+        record_facts(accuracy=80.0, when="2026-01-03T00:00:00+00:00", id="b" * 16),
+        record_facts(accuracy=90.0, when="2026-01-01T00:00:00+00:00", id="c" * 16),
+    )
+    assert shown(KS, found) == shown(KS, found[::-1]) == [("fbank", 80.0)]
+
+
+def test_the_newest_version_of_a_task_counts_before_the_newest_record(records_of):
+    found = records_of(
+        record_facts(accuracy=70.0, version=2, when="2025-01-01T00:00:00+00:00", id="a" * 16),
+        record_facts(accuracy=80.0, version=1, when="2026-01-01T00:00:00+00:00", id="b" * 16),
+    )
+    assert shown(KS, found) == [("fbank", 70.0)]
+
+
+def test_of_two_runs_in_one_second_the_higher_number_counts(records_of):
+    one, two = records_of(record_facts(accuracy=70.0, versions={}), record_facts(accuracy=80.0))
+    assert shown(KS, [two, one]) == [("fbank", 80.0)]
+
+
+def test_one_name_with_two_weights_has_two_rows(records_of):
+    other = record_facts(accuracy=70.0, id="a" * 16)
+    other["upstream"]["digest"] = "d" * 16
+    assert shown(KS, records_of(record_facts(), other)) == [("fbank", 80.0), ("fbank", 70.0)]
+
+
+def test_demo_and_published_corpora_never_share_a_board(records_of):
+    found = records_of(record_facts("mel"), record_facts("mfcc", demo=True))
+    assert shown(KS, found) == [("mel", 80.0)]
+    demo = BoardPlan("demo", "Demo", ("ks",), "demo")
+    assert shown(demo, found) == [("mfcc", 80.0)]
+    assert "They do not rank encoders" in markdown(board(demo, found))
+    assert "They do not rank encoders" not in markdown(board(KS, found))
+
+
+@pytest.mark.parametrize("name", ["partial", "quick", "bf16", "layers-3", "layers-each"])
+def test_records_that_do_not_compare_stay_off_the_board(name, records_of):
+    found = records_of(record_facts(), record_facts("mel", deviations=["early-stop: why", f"{name}: why"]))
+    assert shown(KS, found) == [("fbank", 80.0)]
+
+
+@pytest.mark.parametrize("name", ["silence-pool-64", "early-stop", "fp16-frames", "quickly-read"])
+def test_footnotes_do_not_keep_a_record_off_the_board(name, records_of):
+    found = board(KS, records_of(record_facts(deviations=[f"{name}: why"])))
+    assert len(found.rows) == 1
+    assert f"* {name}: why" in markdown(found)
+
+
+def test_tasks_that_are_not_on_the_board_are_not_shown(records_of):
+    assert shown(KS, records_of(record_facts(task="sid"))) == []
+
+
+def test_a_missing_cell_is_a_dash(records_of):
+    found = board(PLAN, records_of(record_facts("a"), record_facts("b", "sid", 60.0), record_facts("b", accuracy=50.0)))
+    (_, _, *lines) = table(found, "github").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")][:3] for line in lines]
+    assert cells == [["a", "80.00 [79.00, 81.00]", "-"], ["b", "50.00 [49.00, 51.00]", "60.00 [59.00, 61.00]"]]
+
+
+def test_a_task_that_nobody_ran_yet_is_a_column_of_dashes(records_of):
+    header, _, line = table(board(PLAN, records_of(record_facts())), "github").splitlines()
+    assert [cell.strip() for cell in header.strip("|").split("|")][:3] == ["upstream", "ks accuracy", "sid"]
+    assert [cell.strip() for cell in line.strip("|").split("|")][2] == "-"
+
+
+def test_an_encoder_without_the_first_score_comes_last_whatever_else_it_has(records_of):
+    found = records_of(
+        record_facts("a", "sid", 99.0), record_facts("b", accuracy=10.0), record_facts("c", accuracy=20.0)
+    )
+    assert [row["upstream"] for row in board(PLAN, found).rows] == ["c", "b", "a"]
+
+
+def test_every_row_has_the_same_columns(records_of):
+    found = records_of(
+        record_facts("a", "sid"),
+        record_facts("b"),
+        record_facts("c", scores={"accuracy": score(1.0), "accuracy_knn": score(2.0)}),
+    )
+    first, *others = [list(row) for row in board(PLAN, found).rows]
+    assert first[2:5] == ["ks accuracy", "ks accuracy_knn", "sid accuracy"]
+    assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize(("better", "order"), [("higher", ["c", "b", "a", "none"]), ("lower", ["a", "b", "c", "none"])])
+def test_rows_are_sorted_by_the_better_direction_and_a_score_without_value_is_last(better, order, records_of):
+    values = {"b": 20.0, "none": None, "a": 10.0, "c": 30.0}
+    found = records_of(
+        *(record_facts(name, scores={"x": score(value, better=better)}) for name, value in values.items())
+    )
+    assert [row["upstream"] for row in board(KS, found).rows] == order
+
+
+def test_two_records_of_one_plan_that_differ_on_equal_grounds_are_an_error(records_of):
+    with pytest.raises(BenchError, match="two records of one plan differ") as caught:
+        board(KS, records_of(record_facts(accuracy=70.0), record_facts(accuracy=80.0)))
+    assert "-1.json" in str(caught.value)
+    assert "-2.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"versions": {"torch": "2.6"}}, {"device": "cuda"}, {"device_name": "arm64"}], ids=str
+)
+def test_two_records_of_one_plan_may_differ_on_other_grounds(change, records_of):
+    assert len(shown(KS, records_of(record_facts(accuracy=70.0), record_facts(accuracy=80.0, **change)))) == 1
+
+
+def test_two_records_of_one_plan_may_agree_and_one_may_have_more_scores(records_of):
+    more = record_facts(scores={"accuracy": score(80.0, 79.0, 81.0), "accuracy_knn": score(1.0)})
+    assert len(shown(KS, records_of(record_facts(), more))) == 1
+
+
+def test_a_bar_or_a_line_break_in_a_name_does_not_break_the_table(records_of):
+    found = board(KS, records_of(record_facts("a|b\nc | <d>")))
+    *_, line = table(found, "github").splitlines()
+    assert line.startswith(r"| a\|b c \| <d> |")
+    assert len(table(found, "github").splitlines()) == 3
+
+
+def test_boards_without_records_say_so_and_write_nothing(tmp_path):
+    empty = board(KS, [])
+    assert table(empty) == "no records for the board 'words' yet"
+    assert write([empty], tmp_path) == []
+    assert comma_separated(empty) == "upstream\n"
+
+
+def test_the_csv_holds_the_numbers_of_the_records(records_of):
+    found = board(PLAN, records_of(record_facts('a,"b"'), record_facts("c", "sid", 60.0)))
+    one, other = csv.DictReader(io.StringIO(comma_separated(found)))
+    columns = [f"{task} accuracy{part}" for task in ("ks", "sid") for part in ("", " low", " high")]
+    assert list(one) == ["upstream", "digest", *columns, "parameters", "real_time_factor", "licence"]
+    assert one["upstream"] == 'a,"b"'
+    assert [one[column] for column in columns] == ["80.0", "79.0", "81.0", "", "", ""]
+    assert [other[column] for column in columns] == ["", "", "", "60.0", "59.0", "61.0"]
+    assert one["real_time_factor"] == "0.01"
+
+
+def test_written_boards_are_what_the_records_say_until_one_is_edited(records_of, tmp_path):
+    boards = [board(KS, records_of(record_facts()))]
+    assert differences(boards, tmp_path) == ["words.md", "words.csv"]
+    paths = write(boards, tmp_path)
+    assert [path.name for path in paths] == ["words.md", "words.csv"]
+    assert differences(boards, tmp_path) == []
+    paths[0].write_text(paths[0].read_text().replace("80.00", "99.00"))
+    assert differences(boards, tmp_path) == ["words.md"]
+    assert differences([board(KS, records_of(record_facts(accuracy=81.0)))], tmp_path) == ["words.md", "words.csv"]
+
+
+def test_boards_do_not_depend_on_the_order_of_the_records(records_of):
+    found = records_of(*(record_facts(name, task, 50.0) for name in "abc" for task in ("ks", "sid")))
+    assert markdown(board(PLAN, found)) == markdown(board(PLAN, found[::-1]))
+
+
+def test_the_slowest_task_is_the_cost_of_an_encoder_and_an_unknown_one_does_not_count(records_of):
+    unknown = [record_facts(task="sid", real_time_factor=None), record_facts("b", real_time_factor=None)]
+    found = records_of(record_facts(real_time_factor=0.1), *unknown)
+    assert {row["upstream"]: row["real_time_factor"] for row in board(PLAN, found).rows} == {"fbank": 0.1, "b": None}
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (None, "-"),
+        (score(None), "-"),
+        (score(41.383), "41.38"),
+        (score(0.51234, 0.5, 0.52, unit=""), "0.5123 [0.5000, 0.5200]"),
+    ],
+)
+def test_scores_are_shown_with_their_interval_where_there_is_one(given, text):
+    assert score_text(given) == text
+
+
+def test_a_board_as_json_has_its_name_and_rows(records_of):
+    found = plain(board(KS, records_of(record_facts())))
+    assert (found["name"], found["title"]) == ("words", "Words")
+    assert found["rows"][0]["ks accuracy"]["value"] == 80.0
+
+
+def test_records_come_as_a_pandas_frame_with_one_row_per_score(tmp_path):
+    facts = record_facts(scores={"accuracy": score(80.0, 79.0, 81.0), "accuracy_knn": score(None)})
+    written = records.write(tmp_path, facts, [], {})
+    frame = api.records(tmp_path)
+    assert frame["metric"].tolist() == ["accuracy", "accuracy_knn"]
+    assert frame.loc[0, ["upstream", "task", "value", "low", "path"]].tolist() == [
+        "fbank",
+        "ks",
+        80.0,
+        79.0,
+        str(written.path),
+    ]
+    assert frame["value"].isna().tolist() == [False, True]
+    assert api.records(tmp_path / "nothing").empty

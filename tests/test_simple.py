@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+from fitting import COLOURS, RECIPE, Colours, MadeUp, bench, fold, opener, shelf
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+
+from earbench.contract import Labels
+from earbench.measure import measure
+from earbench.search import search
+from earbench.simple import NEIGHBOURS, columns
+
+
+@pytest.fixture
+def sides(tmp_path):
+    """A fold opened, and its test split as the columns see it."""
+
+    def made(store, task=None):
+        one = bench(tmp_path, [RECIPE], task, store)
+        return one, seen(one, store)
+
+    return made
+
+
+def seen(one, store):
+    from dataclasses import replace
+
+    rows, lengths = shelf(store, one.fold).read(one.fold.test.clips)
+    nothing = one.train.targets.new_full((len(lengths),), -1)
+    return replace(one.train, split=one.fold.test, rows=rows, lengths=lengths, targets=nothing)
+
+
+def by_hand(model, one, test, layer):
+    """Expected: scikit-learn called directly on features standardised by the train split."""
+    scale = StandardScaler().fit(one.train.rows[:, layer].numpy())
+    labels = [clip.label for clip in one.fold.train.clips]
+    model.fit(scale.transform(one.train.rows[:, layer].numpy()), labels)
+    return model.predict(scale.transform(test.rows[:, layer].numpy())).tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("knn", KNeighborsClassifier(10, metric="cosine", algorithm="brute", weights="distance")),
+        ("logistic", LogisticRegression(C=1.0, class_weight="balanced", max_iter=300)),
+    ],
+)
+def test_columns_are_plain_scikit_learn_on_standardised_features(name, model, sides, quiet):
+    one, test = sides(MadeUp(layers=1, noise=0.8))
+    column = columns(one, test, quiet)[name]
+    assert list(column.predictions) == [clip.id for clip in one.fold.test.clips]
+    assert list(column.predictions.values()) == by_hand(model, one, test, 0)
+    assert len(set(column.predictions.values())) == 3
+
+
+def test_the_layer_is_chosen_by_the_valid_split(sides, quiet):
+    """The colour is in layer 2 of train and valid; test would be easier with layer 0, which nobody may know."""
+
+    class Elsewhere(MadeUp):
+        def _rows(self, key):
+            rows = super()._rows(key)
+            return rows.flip(1) if "test" in key else rows
+
+    one, test = sides(Elsewhere(layers=3, at=2, noise=0.3))
+    found = columns(one, test, quiet)
+    assert {name: column.facts for name, column in found.items()} == {"knn": {"layer": 2}, "logistic": {"layer": 2}}
+    right = [clip.label == found["knn"].predictions[clip.id] for clip in one.fold.test.clips]
+    assert np.mean(right) < 0.7
+
+
+def test_of_equal_layers_the_first_is_taken(sides, quiet):
+    class Twice(MadeUp):
+        def _rows(self, key):
+            rows = super()._rows(key)
+            return rows[:, :1].repeat(1, self.layers, 1)
+
+    assert columns(*sides(Twice(layers=3)), quiet)["knn"].facts == {"layer": 0}
+
+
+def test_frame_tasks_have_no_columns(sides, quiet):
+    assert columns(*sides(MadeUp(frames=3), Colours(grain="frame")), quiet) == {}
+
+
+def test_tasks_without_labels_have_no_columns(sides, quiet):
+    class Speakers(Colours):
+        def space(self, fold):
+            return SpeakerCount(3)
+
+        def target(self, clip, times, space):
+            return super().target(clip, times, COLOURS)
+
+        def head(self, width, space, recipe):
+            return super().head(width, COLOURS, recipe)
+
+    class SpeakerCount(list):
+        def __init__(self, count):
+            super().__init__(range(count))
+
+    assert columns(*sides(MadeUp(), Speakers()), quiet) == {}
+
+
+def test_tasks_with_several_answers_a_clip_have_no_columns(sides, quiet):
+    class Several(Colours):
+        def target(self, clip, times, space):
+            return super().target(clip, times, space).repeat(2)
+
+    assert isinstance(COLOURS, Labels)
+    assert columns(*sides(MadeUp(), Several()), quiet) == {}
+
+
+def test_a_train_split_smaller_than_the_neighbourhood_still_has_columns(tmp_path, quiet):
+    from dataclasses import replace
+
+    from fitting import split
+
+    one = bench(tmp_path, [RECIPE], store=MadeUp(), one=replace(fold(), train=split("train", 6)))
+    assert len(one.train.rows) < NEIGHBOURS
+    assert set(columns(one, seen(one, MadeUp()), quiet)) == {"knn", "logistic"}
+
+
+def test_columns_become_scores_beside_the_heads(tmp_path, quiet):
+    folds = [fold(0), fold(1)]
+    one, of, _, open_, held = opener(tmp_path, Colours(), [RECIPE], MadeUp(noise=0.2), folds, 2)
+    said = measure(one, search(one, of, folds, open_, quiet), folds, open_, held, quiet)
+    scores = said.scores()
+    assert list(scores) == ["accuracy", "accuracy_knn", "accuracy_logistic"]
+    assert scores["accuracy_logistic"]["value"] > 90
+    assert len(said.samples["accuracy_logistic"]) == 1, "they have no seed"
+    assert len(said.samples["accuracy_logistic"][0]) == 2, "but every fold"
+    assert said.columns == {"knn": {"layer": 0}, "logistic": {"layer": 0}}

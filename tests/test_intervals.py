@@ -112,13 +112,14 @@ def known(values, spread=1.0, groups=40):
 
 
 def test_with_several_seeds_the_score_is_their_mean_and_the_interval_covers_their_spread():
-    """Expected, by hand: the variance over groups, plus that of the mean of the seeds."""
+    """Expected: Welch-Satterthwaite by hand, from the variance over groups and that of the mean of the seeds."""
     near, far = (interval(ACCURACY, known(values)) for values in ([50, 50.1, 49.9], [40, 60, 50]))
     assert (near["value"], far["value"]) == pytest.approx((50, 50))
     assert near["interval"] == far["interval"] == "t"
     assert near["high"] - near["low"] == pytest.approx(2 * stats.t.ppf(0.975, 39), rel=0.02)
-    assert far["high"] - far["low"] > 2 * 10 / np.sqrt(3) * 1.96
-    assert far["low"] < 40 < 60 < far["high"]
+    seeds = 100 / 3
+    freedom = (1 + seeds) ** 2 / (1 / 39 + seeds**2 / 2)
+    assert far["high"] - far["low"] == pytest.approx(2 * stats.t.ppf(0.975, freedom) * np.sqrt(1 + seeds), rel=0.02)
 
 
 def test_a_score_over_folds_is_their_mean():

@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from fitting import COLOURS, RECIPE, Colours, MadeUp, bench, fold, opener, shelf
+from fitting import COLOURS, RECIPE, Colours, MadeUp, bench, fold, opener, shelf, split
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from earbench.contract import Labels
+from earbench.contract import Labels, Split
 from earbench.measure import measure
 from earbench.search import search
 from earbench.simple import NEIGHBOURS, columns
@@ -15,16 +17,14 @@ from earbench.simple import NEIGHBOURS, columns
 def sides(tmp_path):
     """A fold opened, and its test split as the columns see it."""
 
-    def made(store, task=None):
-        one = bench(tmp_path, [RECIPE], task, store)
+    def made(store, task=None, part=None):
+        one = bench(tmp_path, [RECIPE], task, store, part)
         return one, seen(one, store)
 
     return made
 
 
 def seen(one, store):
-    from dataclasses import replace
-
     rows, lengths = shelf(store, one.fold).read(one.fold.test.clips)
     nothing = one.train.targets.new_full((len(lengths),), -1)
     return replace(one.train, split=one.fold.test, rows=rows, lengths=lengths, targets=nothing)
@@ -46,7 +46,10 @@ def by_hand(model, one, test, layer):
     ],
 )
 def test_columns_are_plain_scikit_learn_on_standardised_features(name, model, sides, quiet):
-    one, test = sides(MadeUp(layers=1, noise=0.8))
+    """On a train split in which blue is rare, so that weighting the classes shows."""
+    clips = split("train", 90).clips
+    rare = Split(tuple(clip for number, clip in enumerate(clips) if clip.label != "blue" or number < 20))
+    one, test = sides(MadeUp(layers=1, noise=0.8), part=replace(fold(), train=rare))
     column = columns(one, test, quiet)[name]
     assert list(column.predictions) == [clip.id for clip in one.fold.test.clips]
     assert list(column.predictions.values()) == by_hand(model, one, test, 0)
@@ -109,10 +112,6 @@ def test_tasks_with_several_answers_a_clip_have_no_columns(sides, quiet):
 
 
 def test_a_train_split_smaller_than_the_neighbourhood_still_has_columns(tmp_path, quiet):
-    from dataclasses import replace
-
-    from fitting import split
-
     one = bench(tmp_path, [RECIPE], store=MadeUp(), one=replace(fold(), train=split("train", 6)))
     assert len(one.train.rows) < NEIGHBOURS
     assert set(columns(one, seen(one, MadeUp()), quiet)) == {"knn", "logistic"}

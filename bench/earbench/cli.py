@@ -1,6 +1,7 @@
 """The command `bench`. Results go to stdout, progress and errors to stderr; torch is imported only by what needs it."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -266,7 +267,8 @@ def told(debug: bool) -> Iterator[None]:
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point. Threads that wait for work sleep: two runs on one machine else slow each other tenfold."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
 
 

@@ -7,6 +7,7 @@ at most one interval and the resumed run ends with the same digits.
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,7 @@ def _train(bench: Bench, numbers: Sequence[int], seed: int, layer: int | None, p
     )
     done = _restore(path, stack, lanes, progress)
     title = f"{bench.task.card.name}: {len(numbers)} recipe{'s' if len(numbers) > 1 else ''}, seed {seed}"
-    with progress.bar(title, recipes[0].steps, "steps") as bar:
+    with progress.bar(title, recipes[0].steps, "steps") as bar, _one_thread(bench):
         bar.advance(done)
         _loop(bench, stack, lanes, recipes[0], seed, done, path, bar)
     return [Fitted(lane.recipe, seed, layer, lane.best, lane.step, tuple(lane.curve), lane.state) for lane in lanes]
@@ -180,6 +181,18 @@ def _loop(
         done += steps
         _judge(bench, stack, [lane for lane in lanes if lane.running], recipe, done)
         _save(path, stack, lanes, done)
+
+
+@contextmanager
+def _one_thread(bench: Bench) -> Iterator[None]:
+    """Batches of pooled features are too small to share: handing half to a second thread costs more than the work."""
+    threads = torch.get_num_threads()
+    if bench.device.type == "cpu" and not bench.train.framewise:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _stream(bench: Bench, recipe: Recipe, seed: int, skip: int) -> Iterator[Tensor]:

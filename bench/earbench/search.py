@@ -54,7 +54,7 @@ def through(bench: Bench, layer: int | None) -> Bench:
 def layer_choices(cell: Cell) -> list[int | None]:
     """The layers that heads are trained on, one at a time; None is the learned mix of all."""
     count = cell.upstream.layers
-    if count == 1 or cell.layers == "mix":
+    if cell.layers == "mix":
         return [None]
     if cell.layers == "each":
         return [*range(count)]

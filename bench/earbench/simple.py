@@ -5,6 +5,7 @@ They have no learning rate and no seed, so they show what the features hold befo
 
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from earbench.progress import Progress
 
 NEIGHBOURS = 10
 ITERATIONS = 300
+SMALL = 10_000_000
+"""Numbers in a feature matrix below which one thread is faster than several."""
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +39,7 @@ def columns(bench: Bench, test: Examples, progress: Progress) -> dict[str, Colum
     """
     if bench.train.framewise or not isinstance(bench.space, Labels) or bench.train.targets.dim() != 1:
         return {}
-    with progress.note("nearest neighbours and logistic regression"):
+    with progress.note("nearest neighbours and logistic regression"), _few_threads(bench.train):
         layer = _best_layer(bench)
         (train, given), scale = _fitted(bench.train, layer)
         seen = scale.transform(_layer(test, layer))
@@ -46,6 +49,13 @@ def columns(bench: Bench, test: Examples, progress: Progress) -> dict[str, Colum
         name: Column({key: bench.space[number] for key, number in zip(ids, guess, strict=True)}, {"layer": layer})
         for name, guess in guesses.items()
     }
+
+
+def _few_threads(train: Examples) -> AbstractContextManager[object]:
+    """One thread for a small matrix: sharing its products out costs far more than they do."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1 if train.rows[:, 0].numel() < SMALL else None)
 
 
 def _best_layer(bench: Bench) -> int:
@@ -73,7 +83,8 @@ def _fitted(examples: Examples, layer: int) -> tuple[tuple[Array, Array], Any]:
 
 
 def _layer(examples: Examples, layer: int) -> Array:
-    found: Array = examples.rows[:, layer].cpu().numpy()
+    """Features of one layer, [clip, width], in double precision: the regression needs it to converge."""
+    found: Array = examples.rows[:, layer].cpu().double().numpy()
     return found
 
 

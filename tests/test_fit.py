@@ -6,8 +6,9 @@ import torch
 from fakes import cut
 from fitting import COLOURS, RECIPE, Colours, Dropping, MadeUp, Normed, bench, fold, rates, split
 
-from earbench import files, fit
-from earbench.fit import Examples, better, grid, predict
+from earbench import examples, files, fit
+from earbench.examples import Examples
+from earbench.fit import better, grid, predict
 from earbench.kit.heads.pooled import PooledLinear
 from earbench.kit.metrics.accuracy import ACCURACY
 
@@ -109,7 +110,7 @@ def test_what_a_head_says_is_said_by_clip_however_many_are_judged_together(tmp_p
     one = bench(tmp_path, [RECIPE])
     (found,) = fits(one, quiet)
     whole = predict(one, found, one.valid, {})
-    monkeypatch.setattr(fit, "EVALUATE_CLIPS", 7)
+    monkeypatch.setattr(examples, "EVALUATE_CLIPS", 7)
     assert predict(one, found, one.valid, {}) == whole
     assert list(whole) == [clip.id for clip in one.fold.valid.clips]
 
@@ -210,7 +211,7 @@ def test_a_task_may_be_judged_by_the_loss(tmp_path, quiet):
 
 def test_the_loss_over_slices_is_the_loss_over_all(tmp_path, quiet, monkeypatch):
     (whole,) = fits(bench(tmp_path / "whole", [RECIPE], Colours(select="loss")), quiet)
-    monkeypatch.setattr(fit, "EVALUATE_CLIPS", 7)
+    monkeypatch.setattr(examples, "EVALUATE_CLIPS", 7)
     (sliced,) = fits(bench(tmp_path / "sliced", [RECIPE], Colours(select="loss")), quiet)
     assert sliced.valid == pytest.approx(whole.valid, rel=1e-5)
 

@@ -66,7 +66,10 @@ def test_the_layer_is_chosen_by_the_valid_split(sides, quiet):
 
     one, test = sides(Elsewhere(layers=3, at=2, noise=0.3))
     found = columns(one, test, quiet)
-    assert {name: column.facts for name, column in found.items()} == {"knn": {"layer": 2}, "logistic": {"layer": 2}}
+    assert {name: column.facts for name, column in found.items()} == {
+        "knn": {"layer": 2},
+        "logistic": {"layer": 2, "converged": True},
+    }
     right = [clip.label == found["knn"].predictions[clip.id] for clip in one.fold.test.clips]
     assert np.mean(right) < 0.7
 
@@ -126,4 +129,4 @@ def test_columns_become_scores_beside_the_heads(tmp_path, quiet):
     assert scores["accuracy_logistic"]["value"] > 90
     assert len(said.samples["accuracy_logistic"]) == 1, "they have no seed"
     assert len(said.samples["accuracy_logistic"][0]) == 2, "but every fold"
-    assert said.columns == {"knn": {"layer": 0}, "logistic": {"layer": 0}}
+    assert said.columns == {"knn": {"layer": 0}, "logistic": {"layer": 0, "converged": True}}

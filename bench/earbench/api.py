@@ -12,6 +12,8 @@ from earbench.plan import Request, load_upstream
 from earbench.progress import Progress
 from earbench.record import Record
 
+COLUMNS = ("upstream", "task", "effort", "metric", "value", "low", "high", "unit", "plan", "path")
+
 
 def run(
     upstream: str,
@@ -48,11 +50,11 @@ def records(results: Path | None = None) -> pandas.DataFrame:
             "task": record.task,
             "effort": record.facts["effort"],
             "metric": metric,
-            **{key: score[key] for key in ("value", "low", "high", "unit")},
+            **score,
             "plan": record.facts["plan"]["id"],
             "path": str(record.path),
         }
         for record in records_.every(folder)
         for metric, score in record.scores.items()
     ]
-    return pandas.DataFrame(rows)
+    return pandas.DataFrame(rows, columns=list(COLUMNS))

@@ -131,9 +131,9 @@ class Labels(tuple[str, ...]):
 class UpstreamCard:
     """Facts about an encoder, as plain data; None where only the loaded weights can tell.
 
-    `pretraining` is "self-supervised", "supervised", "none" or "unknown"; `weights` says where they come from ("hub: ORG/MODEL" is
-    fetched on first use); `parity` whether the features were compared with the reference implementation ("run") or
-    only written from its source ("source only").
+    `pretraining` is "self-supervised", "supervised", "none" or "unknown". `weights` says where they come from; "hub:
+    ORG/MODEL" is fetched on first use. `parity` says whether the features were compared with the reference
+    implementation ("run") or only written from its source ("source only").
     """
 
     name: str
@@ -282,8 +282,8 @@ class Head(nn.Module, ABC):
     """The small trained part, behind the layer weights (which are the engine's).
 
     Random draws in training come from `self.generator`. A head that is a pure function of its parameters and input
-    (no dropout, no buffers, no recurrent kernels) says `stackable = True`, and recipes then train as one. The engine sets
-    `generator`.
+    (no dropout, no buffers, no recurrent kernels) says `stackable = True`, and recipes then train as one. The engine
+    sets `generator`.
     """
 
     stackable: ClassVar[bool] = False

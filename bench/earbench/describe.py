@@ -132,10 +132,18 @@ def _provenance(cell: Cell, plan: Plan) -> dict[str, Any]:
         "versions": versions(PACKAGES),
         **_commit(),
         "device": str(cell.device),
-        "device_name": torch.cuda.get_device_name() if cell.device.type == "cuda" else platform.machine(),
+        "device_name": torch.cuda.get_device_name() if cell.device.type == "cuda" else _processor(),
         "system": platform.system(),
         "data": plan.facts["folds"],
     }
+
+
+def _processor() -> str:
+    """The processor's model where the system tells, else its architecture."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.is_file() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())
 
 
 def _commit() -> dict[str, Any]:

@@ -6,9 +6,10 @@ from typing import Any
 
 from earbench import intervals, simple
 from earbench.contract import Fold, Metric, Rows, Task
+from earbench.examples import Examples
 from earbench.extract import Shelf
 from earbench.files import digest_of
-from earbench.fit import Bench, Examples, Fitted, better, judge, predict
+from earbench.fit import Bench, Fitted, better, judge, predict
 from earbench.intervals import Sampled
 from earbench.plan import Cell
 from earbench.progress import Progress

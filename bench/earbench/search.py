@@ -6,8 +6,9 @@ from statistics import fmean
 from typing import Any
 
 from earbench.contract import Fold, Task
+from earbench.examples import examples
 from earbench.extract import Shelf
-from earbench.fit import Bench, Fitted, better, examples, grid, judge
+from earbench.fit import Bench, Fitted, better, grid, judge
 from earbench.plan import Cell, Plan, plain_recipe
 from earbench.progress import Progress
 

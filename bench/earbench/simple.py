@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from earbench.contract import Labels
-from earbench.fit import Bench, Examples, better
+from earbench.examples import Examples
+from earbench.fit import Bench, better
 from earbench.progress import Progress
 
 NEIGHBOURS = 10
@@ -40,25 +41,30 @@ def columns(bench: Bench, test: Examples, progress: Progress) -> dict[str, Colum
     if bench.train.framewise or not isinstance(bench.space, Labels) or bench.train.targets.dim() != 1:
         return {}
     with progress.note("nearest neighbours and logistic regression"), _few_threads(bench.train):
-        layer = _best_layer(bench)
+        layer = _best_layer(bench, bench.space)
         (train, given), scale = _fitted(bench.train, layer)
         seen = scale.transform(_layer(test, layer))
-        guesses = {"knn": _knn(train, given, seen), "logistic": _logistic(train, given, seen)}
-    ids = [clip.id for clip in test.split.clips]
-    return {
-        name: Column({key: bench.space[number] for key, number in zip(ids, guess, strict=True)}, {"layer": layer})
-        for name, guess in guesses.items()
-    }
+        guess, converged = _logistic(train, given, seen)
+        return {
+            "knn": Column(_named(bench.space, test, _knn(train, given, seen)), {"layer": layer}),
+            "logistic": Column(_named(bench.space, test, guess), {"layer": layer, "converged": converged}),
+        }
+
+
+def _named(labels: Labels, examples: Examples, numbers: Array) -> dict[str, Any]:
+    """Class numbers as labels, by clip id."""
+    return {clip.id: labels[number] for clip, number in zip(examples.split.clips, numbers.tolist(), strict=True)}
 
 
 def _few_threads(train: Examples) -> AbstractContextManager[object]:
     """One thread for a small matrix: sharing its products out costs far more than they do."""
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(1 if train.rows[:, 0].numel() < SMALL else None)
+    limits: AbstractContextManager[object] = threadpool_limits(1 if train.rows[:, 0].numel() < SMALL else None)
+    return limits
 
 
-def _best_layer(bench: Bench) -> int:
+def _best_layer(bench: Bench, labels: Labels) -> int:
     count = bench.train.rows.shape[1]
     if count == 1:
         return 0
@@ -68,8 +74,8 @@ def _best_layer(bench: Bench) -> int:
     for layer in range(count):
         (train, given), scale = _fitted(bench.train, layer)
         guess = _knn(train, given, scale.transform(_layer(bench.valid, layer)))
-        said = {clip.id: bench.space[number] for clip, number in zip(split.clips, guess, strict=True)}  # type: ignore[index]
-        if better(metric, score := metric.value(bench.task.rows(split, said), weights), best_score):
+        rows = bench.task.rows(split, _named(labels, bench.valid, guess))
+        if better(metric, score := metric.value(rows, weights), best_score):
             best, best_score = layer, score
     return best
 
@@ -97,12 +103,13 @@ def _knn(train: Array, given: Array, seen: Array) -> Array:
     return guess
 
 
-def _logistic(train: Array, given: Array, seen: Array) -> Array:
+def _logistic(train: Array, given: Array, seen: Array) -> tuple[Array, bool]:
+    """Class numbers for `seen`, and whether the optimiser had converged when its iterations ended."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        guess: Array = model.fit(train, given).predict(seen)
-    return guess
+        model.fit(train, given)
+    return model.predict(seen), bool(model.n_iter_.max() < ITERATIONS)

@@ -55,6 +55,7 @@ class KeywordSpotting(Task):
         protocol="SUPERB KS",
     )
     select = "accuracy"
+
     def folds(self, root: Path, upstream: UpstreamCard) -> Sequence[Fold]:
         return [speech_commands(root, SILENCE_POOL)]
 

@@ -1,0 +1,69 @@
+"""The state of a fit on disk: written at every judgement, so that a kill costs at most one interval."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from earbench import files
+from earbench.progress import Progress
+from earbench.stack import Stack
+from earbench.tensors import digest
+
+
+@dataclass
+class Lane:
+    """The history of one recipe within a stack."""
+
+    recipe: int
+    best: float = float("nan")
+    step: int = 0
+    stale: int = 0
+    running: bool = True
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+
+def save(path: Path, stack: Stack, lanes: Sequence[Lane], done: int) -> None:
+    """The whole state of a fit in one file, which is either the old one or the new one."""
+    facts = [{key: value for key, value in vars(lane).items() if key != "state"} for lane in lanes]
+    best = {f"best/{lane.recipe}/{name}": value for lane in lanes for name, value in lane.state.items()}
+    tensors, said = stack.tensors() | best, {"done": str(done), "lanes": json.dumps(facts)}
+    said["checksum"] = digest(tensors, *said.values())
+    files.write(path, lambda temporary: save_file(tensors, temporary, metadata=said))
+
+
+def restore(path: Path, stack: Stack, lanes: Sequence[Lane], progress: Progress) -> int:
+    """Fill `stack` and `lanes` from a saved state, if there is a sound one; the number of steps already done."""
+    if not path.is_file():
+        return 0
+    saved = _read(path)
+    if saved is None:
+        progress.warn(f"the saved state of a fit is damaged; training starts over ({path.name})")
+        return 0
+    tensors, said = saved
+    for lane, facts in zip(lanes, json.loads(said["lanes"]), strict=True):
+        prefix = f"best/{lane.recipe}/"
+        vars(lane).update(facts | {"curve": [tuple(point) for point in facts["curve"]]})
+        lane.state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    running = [index for index, lane in enumerate(lanes) if lane.running]
+    if running:
+        stack.keep(running)
+        stack.restore(tensors)
+    return int(said["done"])
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """What `_save` wrote, or None if it is not that any more."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None
+    checksum = said.pop("checksum", None)
+    return (tensors, said) if checksum == digest(tensors, *(said.get(key) for key in ("done", "lanes"))) else None

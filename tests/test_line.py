@@ -2,12 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import HubertConfig, HubertModel
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -141,14 +146,57 @@ def test_results_that_cannot_be_written_stop_the_run_before_it_starts(toy: Path,
     assert not (tmp_path / "cache" / "features").exists()
 
 
-def test_the_real_speech_commands_pieces_run_to_the_end(folder: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real pieces of Speech Commands, unpacked side by side."""
     archives = [SHARED / f"speech_commands_{part}v0.02-small.zip" for part in ("", "test_set_")]
     if not all(archive.is_file() for archive in archives):
         pytest.skip("the real pieces of Speech Commands are not beside this checkout")
-    import zipfile
-
+    root = tmp_path_factory.mktemp("real")
     for archive in archives:
-        zipfile.ZipFile(archive).extractall(tmp_path / archive.stem)
-    found = record("--upstream", "fbank_no_cmvn", toy=tmp_path, folder=folder)
+        zipfile.ZipFile(archive).extractall(root / archive.stem)
+    return root
+
+
+def test_the_real_speech_commands_pieces_run_to_the_end(real: Path, folder: Path) -> None:
+    found = record("--upstream", "fbank_no_cmvn", toy=real, folder=folder)
     assert found["scores"]["accuracy"]["groups"] == 76
     assert "partial" in " ".join(found["deviations"])
+
+
+def test_a_transformers_folder_runs_on_the_real_pieces(real: Path, folder: Path) -> None:
+    config = HubertConfig(
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=96,
+        conv_dim=(32,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+    )
+    torch.manual_seed(0)
+    HubertModel(config).save_pretrained(folder / "small_hubert")
+    found = record("--upstream", f"hf:{folder / 'small_hubert'}", toy=real, folder=folder)
+    twin = record("--upstream", f"hf:{folder / 'small_hubert'}~random", toy=real, folder=folder)
+    assert found["upstream"]["name"] == "hf:small_hubert"
+    assert len(found["layers"]["weights"][0][0]) == 3
+    assert twin["upstream"]["pretraining"] == "none (random weights)"
+    assert twin["upstream"]["digest"] != found["upstream"]["digest"]
+    assert str(folder) not in json.dumps(found)
+
+
+def test_ctrl_c_stops_politely_and_leaves_no_half_record(toy: Path, tmp_path: Path) -> None:
+    places = ["--cache", str(tmp_path / "cache"), "--results", str(tmp_path / "results")]
+    words = ["run", "--upstream", "fbank_no_cmvn", "--task", "ks", "--data", str(toy), "--partial"]
+    command = [sys.executable, "-m", "earbench.cli", *words, "--effort", "reference", *places]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("cache/features/*/*/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)  # extraction is over: 200,000 steps of training have begun
+    running.send_signal(signal.SIGINT)
+    said = running.communicate(timeout=60)[1]
+    assert running.returncode == 130
+    assert "nothing is lost" in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.glob("results/records/*/*/*"))

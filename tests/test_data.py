@@ -229,3 +229,9 @@ def test_quick_draws_the_same_clips_whatever_their_order(tmp_path, settings, qui
     split = labelled(tmp_path, ["a", "b"] * 500)
     one, two = (quick(Split(clips), settings, quiet) for clips in (split.clips, split.clips[::-1]))
     assert one.test.clips == two.test.clips[::-1]
+
+
+def test_two_folds_of_one_name_are_refused(tmp_path, toy, settings, quiet):
+    clips = noise_clips(tmp_path, [0.2] * 6)
+    with pytest.raises(BenchError, match="two folds the same name"):
+        prepared(ListedTask(thirds(clips), thirds(clips)), toy, settings, quiet)

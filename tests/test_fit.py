@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from fakes import cut
-from fitting import COLOURS, RECIPE, Colours, Dropping, MadeUp, Normed, bench, fold, rates, split
+from fitting import COLOURS, RECIPE, Colours, Dropping, MadeUp, Normed, TorchDropping, bench, fold, rates, split
 
 from earbench import examples, files, fit
 from earbench.examples import Examples
@@ -156,7 +156,7 @@ def test_a_recipe_that_stops_leaves_the_others_as_they_would_be_alone(tmp_path, 
 
 
 @pytest.mark.parametrize("number", [1, 2, 5, 7])
-@pytest.mark.parametrize("head", [None, Dropping, Normed])
+@pytest.mark.parametrize("head", [None, Dropping, Normed, TorchDropping])
 def test_a_fit_cut_off_after_any_judgement_ends_with_the_same_digits(number, head, tmp_path, quiet, kill):
     task = Colours(head) if head else Colours()
     grid_ = rates(1e-1, 1e-2, 1e-3, 1e-4, steps=60, every=5, patience=2, accum=2)
@@ -257,7 +257,7 @@ def test_seeds_differ_in_start_and_in_batches_and_repeat(tmp_path, quiet):
 
 def drawn(one, recipe, seed, count=20, skip=0):
     stream = fit._stream(one, recipe, seed, skip)
-    return [next(stream).tolist() for _ in range(count)]
+    return [list(next(stream)) for _ in range(count)]
 
 
 def test_every_recipe_sees_the_same_batches_and_a_later_start_the_later_ones(tmp_path):
@@ -292,3 +292,12 @@ def test_layers_and_seeds_are_saved_apart(tmp_path, quiet):
     for seed, layer in [(0, None), (0, 0), (0, 1), (1, None)]:
         fits(one, quiet, seed=seed, layer=layer)
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_dropout_of_torch_does_not_depend_on_what_was_drawn_before(tmp_path, quiet):
+    torch.manual_seed(1)
+    one = fits(bench(tmp_path / "one", rates(1e-2), Colours(TorchDropping), HARD), quiet)
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    assert_same(fits(bench(tmp_path / "two", rates(1e-2), Colours(TorchDropping), HARD), quiet), one)
+    assert torch.equal(torch.get_rng_state(), before), "and training leaves the global generator alone"

@@ -197,6 +197,33 @@ def test_ctrl_c_stops_politely_and_leaves_no_half_record(toy: Path, tmp_path: Pa
     running.send_signal(signal.SIGINT)
     said = running.communicate(timeout=60)[1]
     assert running.returncode == 130
-    assert "nothing is lost" in said
+    assert "the same command goes on from there" in said
     assert "Traceback" not in said
     assert not list(tmp_path.glob("results/records/*/*/*"))
+
+
+def test_a_plan_says_what_a_run_would_take_and_starts_nothing(toy: Path, tmp_path: Path) -> None:
+    words = ("run", "--upstream", "log_stft", "--task", "ks", "--data", str(toy), "--partial", "--json")
+    (before,) = json.loads(bench(*words, "--plan", folder=tmp_path).stdout)["plans"]
+    assert before["clips"] > 200
+    assert before["disk_bytes"] == before["clips"] * 257 * 4
+    assert before["heads"] == 5
+    assert not before["recorded"]
+    assert not list(tmp_path.glob("results/records/*"))
+    (found,) = json.loads(bench(*words, folder=tmp_path).stdout)["records"]
+    (after,) = json.loads(bench(*words, "--plan", folder=tmp_path).stdout)["plans"]
+    assert after["plan"] == found["plan"]["id"]
+    assert (after["disk_bytes"], after["extract_seconds"], after["recorded"]) == (0, 0.0, True)
+
+
+def test_a_layer_of_its_own_is_named_beside_its_score(toy: Path, folder: Path) -> None:
+    words = ("run", "--upstream", "mfcc", "--task", "ks", "--data", str(toy), "--partial", "--layers", "each")
+    assert "accuracy, layer 0" in bench(*words, folder=folder).stdout
+
+
+def test_a_board_without_records_says_why(toy: Path, tmp_path: Path) -> None:
+    places = ("--results", str(tmp_path / "results"))
+    assert "no records yet" in bench("report", *places, folder=tmp_path).stdout
+    words = ("run", "--upstream", "mfcc", "--task", "ks", "--data", str(toy), "--partial", "--effort", "quick")
+    bench(*words, folder=tmp_path)
+    assert "1 records, none on a board: partial (1), quick (1)" in bench("report", *places, folder=tmp_path).stdout

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from fitting import RECIPE, Colours, MadeUp, fold, opener, rates
+from fitting import RECIPE, Clock, Colours, MadeUp, fold, opener, rates
 
 from earbench.fit import predict
 from earbench.intervals import REPLICATES
+from earbench.kit.classification import hits
 from earbench.kit.metrics.accuracy import ACCURACY
 from earbench.measure import measure
 from earbench.search import search
@@ -95,3 +96,13 @@ def test_two_encoders_meet_the_same_resamples(tmp_path, quiet):
     assert np.array_equal(one.samples["accuracy"][0][0].replicates, same.samples["accuracy"][0][0].replicates)
     difference = one.samples["accuracy"][0][0].replicates - other.samples["accuracy"][0][0].replicates
     assert 0 < difference.std() < np.hypot(*(said.samples["accuracy"][0][0].replicates.std() for said in (one, other)))
+
+
+def test_heads_are_told_the_times_of_test_frames(tmp_path, quiet):
+    task = Colours(Clock, grain="frame")
+    task.rows = lambda split, said: times.append(said) or hits(split, {clip.id: clip.label for clip in split.clips})
+    times = []
+    store = MadeUp(frames=4)
+    measured(tmp_path, quiet, task, recipes=rates(1e-2, steps=2, every=1), store=store)
+    expected = {clip.id: f"{0.01 + 0.02 * (len(store._rows(clip.id)) - 1):.2f}" for clip in fold().test.clips}
+    assert times[-1] == expected

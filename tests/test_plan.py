@@ -148,6 +148,12 @@ def test_other_weights_change_the_digest_of_the_encoder_and_its_name_does_not():
     assert upstream_digest(one) != upstream_digest(newer)
 
 
+def test_an_encoder_with_the_same_weights_and_other_settings_has_another_digest():
+    one, other = CountingUpstream(), CountingUpstream()
+    other.options = {"stride": 2}
+    assert upstream_digest(one) != upstream_digest(other)
+
+
 def test_the_digest_of_the_encoder_is_in_the_plan(case):
     assert case.plan(cell_=cell(Learned(), OneTask(), digest="f" * 16)).id != case.id
 

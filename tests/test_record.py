@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,10 @@ from earbench import record as records
 from earbench.contract import Clip, Recipe, Rows
 from earbench.errors import BenchError
 from earbench.kit.metrics.accuracy import ACCURACY
+from earbench.line import run
 from earbench.plan import Request
 from earbench.progress import Progress
-from earbench.record import plain_rows, problems_of, read
-from earbench.run import run
+from earbench.record import every, plain_rows, problems_of, read, write
 
 SECRET = "private-runs"
 
@@ -307,3 +308,10 @@ def test_what_does_not_fit_the_schema_is_a_problem(change, said):
 )
 def test_a_slug_is_fit_for_a_folder(name, folder):
     assert records.slug(name) == folder
+
+
+def test_two_processes_with_caches_of_their_own_write_two_records(tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: write(tmp_path, record_facts(), [], {}), range(8)))
+    assert sorted(record.number for record in made) == list(range(1, 9))
+    assert len(every(tmp_path)) == 8

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from earbench import store as stores
 from earbench.errors import BenchError
+from earbench.progress import Progress
 from earbench.store import Damaged, Store, entries, prune
 
 
@@ -19,7 +20,7 @@ def rows(seed, count=1):
 
 
 def shard(store, features):
-    store.write(list(features.items()), 0.02, 0.0125, 1.0, 2.0, "cpu")
+    store.write(list(features.items()), [1.0] * len(features), 0.02, 0.0125, 1.0, "cpu")
 
 
 def opened(cache, upstream="abc", grain="mean"):
@@ -116,7 +117,7 @@ def test_what_a_killed_run_left_is_passed_over_and_cleared_by_the_next(tmp_path,
         (store.folder / half).write_bytes(b"half")
     again = opened(tmp_path)
     assert torch.equal(again.read(["a"])[0], rows(0))
-    with again.extracting():
+    with again.extracting(Progress(quiet=True)):
         assert names(again) == whole
 
 
@@ -235,7 +236,7 @@ def test_the_least_recently_used_go_first(tmp_path, three):
 
 def test_pruning_spares_the_features_in_use(tmp_path, three):
     size = entries(tmp_path)[0].bytes
-    assert prune(tmp_path, 1.5 * size, keep=three["b"].folder) == 2 * size
+    assert prune(tmp_path, 1.5 * size, keep=three["b"].files_of(["x"])) == 2 * size
     assert left(tmp_path) == ["b"]
 
 

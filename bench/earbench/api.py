@@ -1,11 +1,10 @@
 """earbench from Python: the same line as `bench run`, an encoder for a notebook, records as a table."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas
 
-from earbench import config
+from earbench import config, line
 from earbench import record as records_
 from earbench.contract import Upstream
 from earbench.plan import Request, load_upstream
@@ -23,17 +22,22 @@ def run(
     layers: str | None = None,
     again: bool = False,
     use_cache: bool = True,
+    effort: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    seeds: int | None = None,
+    cache: str | Path | None = None,
+    results: str | Path | None = None,
     quiet: bool = False,
-    **changes: Any,
 ) -> Record:
-    """The record of one upstream on one task. `changes` are fields of `earbench.config.Settings`.
+    """The record of one upstream on one task. What is None is as bench.toml and the packaged defaults say.
 
     >>> run("fbank_no_cmvn", "ks", data="demo", effort="quick").scores["accuracy"]   # doctest: +SKIP
     """
-    from earbench.run import run as line
-
-    settings = config.validate(config.load().with_(**changes))
-    return line(Request(upstream, task, data, partial, layers, again, use_cache), settings, Progress(quiet))
+    folders = {"cache": cache and Path(cache).resolve(), "results": results and Path(results).resolve()}
+    changed = config.load().with_(effort=effort, device=device, dtype=dtype, seeds=seeds, **folders)
+    request = Request(upstream, task, data, partial, layers, again, use_cache)
+    return line.run(request, config.validate(changed), Progress(quiet))
 
 
 def upstream(spec: str) -> Upstream:
@@ -41,9 +45,9 @@ def upstream(spec: str) -> Upstream:
     return load_upstream(spec)
 
 
-def records(results: Path | None = None) -> pandas.DataFrame:
+def records(results: str | Path | None = None) -> pandas.DataFrame:
     """One row per stored record and score: upstream, task, effort, metric, value, low, high, plan, path."""
-    folder = results or config.load().results
+    folder = Path(results) if results else config.load().results
     rows = [
         {
             "upstream": record.upstream,

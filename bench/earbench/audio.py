@@ -105,7 +105,8 @@ def _memory(cache: Path) -> Iterator[sqlite3.Connection]:
             memory.execute("CREATE TABLE IF NOT EXISTS facts (path TEXT PRIMARY KEY, stamp TEXT, facts TEXT)")
             yield memory
     except sqlite3.Error as error:
-        raise BenchError(f"cannot use {path}: {error}", "delete it; the audio is then checked once more") from None
+        hint = "free some space" if "full" in str(error) else "delete it; the audio is then checked once more"
+        raise BenchError(f"cannot use {path}: {error}", hint) from None
 
 
 def _gather(

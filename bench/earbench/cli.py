@@ -61,10 +61,11 @@ def run(
     """Score encoders on tasks: one record each, with interval, cost and provenance."""
     with told(debug):
         settings = settings_for(config, results, cache, effort=effort, device=device, dtype=dtype, seeds=seeds)
-        from earbench.commands import run_all
-
         names = [name for name in upstream.split(",") if name]
         tasks = [name for name in task.split(",") if name]
+        require(names, tasks)
+        from earbench.commands import run_all
+
         options = {"data": data, "partial": partial, "layers": layers, "again": again, "use_cache": not no_cache}
         raise typer.Exit(run_all(names, tasks, options, settings, forecast_only=plan, as_json=json_, debug=debug))
 
@@ -89,6 +90,7 @@ def prepare(
     task: Annotated[str, typer.Option(help="Tasks, separated by commas.")],
     data: Data = None,
     config: Config = None,
+    cache: Cache = None,
     json_: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -96,7 +98,7 @@ def prepare(
     with told(debug):
         from earbench.commands import prepared
 
-        found = [prepared(name, data, settings_for(config)) for name in task.split(",")]
+        found = [prepared(name, data, settings_for(config, cache=cache)) for name in task.split(",")]
         for one in [] if json_ else found:
             print(one.pop("text"))
         if json_:
@@ -134,6 +136,7 @@ def report(
 ) -> None:
     """The leaderboards, rebuilt from the stored records; also written as Markdown and CSV beside them."""
     with told(debug):
+        from earbench import record as record_
         from earbench import report as reports
 
         settings = settings_for(config, results)
@@ -150,8 +153,10 @@ def report(
         if json_:
             print(json.dumps({"boards": [reports.plain(one) for one in boards]}, indent=1, ensure_ascii=False))
             return
+        if not any(one.rows for one in boards):
+            print(reports.why_empty(record_.every(settings.results)))
         for one in boards:
-            if one.rows or board:
+            if one.rows:
                 print(f"{one.plan.title}\n\n{reports.table(one)}\n")
         for path in written:
             print(f"written: {path}", file=sys.stderr)
@@ -170,7 +175,7 @@ def doctor(config: Config = None, json_: Json = False, debug: Debug = False) -> 
 
 @cache_app.command("ls")
 def cache_ls(config: Config = None, cache: Cache = None, json_: Json = False, debug: Debug = False) -> None:
-    """Stored features: per encoder and grain, clips and bytes."""
+    """What takes space: features per encoder (by digest) and grain, saved fits, heads, the demo corpus."""
     with told(debug):
         from earbench.commands import cache_rows
 
@@ -195,18 +200,31 @@ def cache_verify(config: Config = None, cache: Cache = None, json_: Json = False
 
 @cache_app.command("prune")
 def cache_prune(
-    keep_gb: Annotated[float, typer.Option(help="Keep at most this many gigabytes of features.")] = 0.0,
+    keep_gb: Annotated[float, typer.Option(min=0.0, help="Keep at most this many gigabytes of features.")],
+    fits: Annotated[bool, typer.Option("--fits", help="Remove the saved states of fits too.")] = False,
     config: Config = None,
     cache: Cache = None,
     json_: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Remove the least recently used features."""
+    """Remove the least recently used features, and with --fits what killed runs would go on from."""
     with told(debug):
         from earbench import store
 
-        freed = store.prune(settings_for(config, cache=cache).cache, keep_gb * 1e9)
+        folder = settings_for(config, cache=cache).cache
+        freed = store.prune(folder, keep_gb * 1e9) + (store.remove_fits(folder) if fits else 0)
         print(json.dumps({"freed_bytes": freed}) if json_ else f"{freed / 1e6:,.1f} MB freed")
+
+
+def require(upstreams: list[str], tasks: list[str]) -> None:
+    """Refuse unknown names before torch is imported, which takes seconds."""
+    from earbench import registry
+
+    for text in upstreams:
+        registry.find("upstream", registry.split_spec(text)["name"])
+    for name in tasks:
+        if not name.startswith("@") and name != "all":
+            registry.find("task", name)
 
 
 def settings_for(path: Path | None, results: Path | None = None, cache: Path | None = None, **changes: Any) -> Settings:
@@ -262,7 +280,7 @@ def told(debug: bool) -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        print("interrupted; nothing is lost: the same command goes on from here", file=sys.stderr)
+        print("interrupted; what was saved is kept: the same command goes on from there", file=sys.stderr)
         raise typer.Exit(130) from None
 
 

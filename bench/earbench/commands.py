@@ -15,11 +15,11 @@ from earbench.checks import task as check_task
 from earbench.checks import upstream as check_upstream
 from earbench.config import Settings
 from earbench.contract import UpstreamCard
-from earbench.errors import BenchError, MissingCorpus
+from earbench.errors import BenchError, MissingCorpus, RequestError
+from earbench.line import Forecast, forecast, run
 from earbench.plan import Request, expand, load_task, load_upstream
 from earbench.progress import Progress
 from earbench.record import Record
-from earbench.run import Forecast, forecast, run
 
 ANY_ENCODER = UpstreamCard("any", "none", "", "", sample_rate=16_000, hop=0.02)
 
@@ -35,6 +35,8 @@ def run_all(
 ) -> int:
     """Every upstream on every task. A cell that fails does not stop the others; the exit code is the worst."""
     progress = Progress(quiet=as_json)
+    if not upstreams or not tasks:
+        raise RequestError(f"--{'task' if upstreams else 'upstream'} is empty")
     requests = [Request(name, task, **options) for name in upstreams for task in expand(tasks, settings.suites)]
     for request in requests:
         registry.load("upstream", registry.split_spec(request.upstream)["name"])
@@ -45,13 +47,20 @@ def run_all(
         try:
             work = forecast if forecast_only else run
             done.append(work(request, settings, progress))
-        except BenchError as error:
+        except Exception as error:
             if debug:
                 raise
-            code = max(code, error.exit_code)
-            print(f"error: {request.upstream} on {request.task}: {error}", file=sys.stderr)
+            code = max(code, error.exit_code if isinstance(error, BenchError) else 1)
+            print(f"error: {request.upstream} on {request.task}: {_told(error)}", file=sys.stderr)
     _print_forecasts(done, as_json) if forecast_only else _print_records(done, as_json)
     return code
+
+
+def _told(error: Exception) -> str:
+    """An error of ours as it stands; anything else is a fault in the encoder, the task or the engine."""
+    if isinstance(error, BenchError):
+        return str(error)
+    return f"stopped with {type(error).__name__}: {error}\n  --debug shows where; nothing that was finished is lost"
 
 
 def _print_records(done: Sequence[Record], as_json: bool) -> None:
@@ -60,7 +69,26 @@ def _print_records(done: Sequence[Record], as_json: bool) -> None:
         return
     if not done:
         return
-    rows = [
+    rows = [row for record in done for row in _score_rows(record)]
+    print(tabulate(rows, headers="keys", disable_numparse=True))
+    if any(record.facts["task"]["demo"] for record in done):
+        print(f"\n{report.DEMO_NOTE}")
+    for record in done:
+        print(f"record: {record.path}", file=sys.stderr)
+
+
+def _score_rows(record: Record) -> list[dict[str, str]]:
+    """A line per score; with a score per layer, the layer that won on valid is the score and the others follow."""
+    layers = record.facts["layers"]
+    best = f" (layer {layers['best']})" if layers["each"] else ""
+    lines = [
+        (f"{name}{best if name in layers['each'][0]['scores'] else ''}" if best else name, score)
+        for name, score in record.scores.items()
+    ]
+    lines += [
+        (f"{name}, layer {one['layer']}", score) for one in layers["each"] for name, score in one["scores"].items()
+    ]
+    return [
         {
             "upstream": record.upstream,
             "task": record.task,
@@ -68,14 +96,8 @@ def _print_records(done: Sequence[Record], as_json: bool) -> None:
             "value [95 %]": report.score_text(score),
             "unit": score["unit"],
         }
-        for record in done
-        for name, score in record.scores.items()
+        for name, score in lines
     ]
-    print(tabulate(rows, headers="keys", disable_numparse=True))
-    if any(record.facts["task"]["demo"] for record in done):
-        print(f"\n{report.DEMO_NOTE}")
-    for record in done:
-        print(f"record: {record.path}", file=sys.stderr)
 
 
 def _print_forecasts(done: Sequence[Forecast], as_json: bool) -> None:
@@ -90,8 +112,9 @@ def _print_forecasts(done: Sequence[Forecast], as_json: bool) -> None:
             "hours": f"{one.hours:.2f}",
             "disk": f"{one.disk_bytes / 1e6:,.1f} MB",
             "extraction": _duration(one.extract_seconds),
-            "heads": str(one.recipes),
-            "record": "stored" if one.stored else "to be made",
+            "heads": str(one.heads),
+            "steps": f"up to {one.steps:,}",
+            "record": "stored" if one.recorded else "to be made",
         }
         for one in done
     ]
@@ -119,6 +142,7 @@ def prepared(name: str, where: str | None, settings: Settings) -> dict[str, Any]
         folds = data.folds_of(task, ANY_ENCODER, place)
         differences = data.census_differences(task, folds, place)
         found = dict(task.census(folds))
+        facts["whose"] = "the built-in demo has them" if place.demo else "published"
         problem = None
     except MissingCorpus as error:
         differences, found, problem = [], {}, str(error)
@@ -140,7 +164,7 @@ def _prepared_text(title: str, layout: str, facts: Mapping[str, Any]) -> str:
     elif facts["differences"]:
         lines += ["  differs from the published counts:", *(f"    {line}" for line in facts["differences"])]
     else:
-        lines.append(f"  whole: {sum(facts['counts'].values()):,} clips as published")
+        lines.append(f"  whole: {sum(facts['counts'].values()):,} units, as {facts['whose']}")
     return "\n".join(lines)
 
 
@@ -165,4 +189,9 @@ def cache_rows(settings: Settings) -> list[dict[str, Any]]:
         row["shards"] += 1
         row["clips"] += entry.clips
         row["MB"] = round(row["MB"] + entry.bytes / 1e6, 1)
-    return list(found.values())
+    others = [(name, store.size_of(settings.cache / name)) for name in ("fits", "heads", "demo")]
+    rest = [
+        {"upstream": "", "grain": name, "shards": None, "clips": None, "MB": round(size / 1e6, 1)}
+        for name, size in others
+    ]
+    return [*found.values(), *(row for row in rest if row["MB"])]

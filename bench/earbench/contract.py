@@ -221,6 +221,8 @@ class Upstream(nn.Module, ABC):
     layers: int
     width: int
     batching: Batching = "any"
+    options: Mapping[str, Any] = {}
+    """Whatever besides the weights changes the features (strides, activations, statistics), as plain data."""
     source: Mapping[str, str] = {}
     """Where the loaded weights came from, for the record: hub name, commit, file digest. Never a local path."""
     notes: Sequence[str] = ()

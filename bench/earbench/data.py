@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from earbench import files
 from earbench.audio import Facts, fingerprints
 from earbench.config import Settings
 from earbench.contract import Clip, Corpus, Fold, Split, Task, UpstreamCard
@@ -51,13 +52,14 @@ def locate(corpus: Corpus, task: str, data: str | None, settings: Settings, prog
     """The corpus' folder: `--data`, else the entry in [data] of bench.toml. "demo" is built when first asked for."""
     where = data or settings.data.get(corpus.id)
     if where == "demo":
-        with progress.note("building the demo corpus (once)"):
+        with progress.note("building the demo corpus (once)"), files.explained(settings.cache):
             demo.build(settings.cache)
         return Place(demo.root(settings.cache, corpus.id), True)
     if where is None:
         raise MissingCorpus(
             f"task '{task}' needs {corpus.title}, and no folder is set for it",
             f'--data DIR, or [data] {corpus.id} = "DIR" in bench.toml ({settings.source or "none found"})',
+            *([f"[data] now has: {', '.join(settings.data)}"] if settings.data else []),
             f"`bench prepare --task {task}` says what to download; --data demo runs on the built-in corpus",
         )
     root = Path(where).expanduser()
@@ -79,6 +81,7 @@ def prepare(
         raise MissingCorpus(
             f"task '{task.card.name}': the corpus differs from its published counts: {differences[0]}",
             *(f"also: {difference}" for difference in differences[1:4]),
+            *([f"and {len(differences) - 4} more differences"] if len(differences) > 4 else []),
             f"check the unpacked archives with `bench prepare --task {task.card.name}`, or accept it with --partial",
         )
     if effort == "quick":
@@ -135,6 +138,8 @@ def folds_of(task: Task, card: UpstreamCard, place: Place) -> list[Fold]:
         for name, split in fold.splits().items():
             if not split.clips:
                 raise MissingCorpus(f"task '{task.card.name}': the {name} split of fold '{fold.name}' is empty")
+    if len({fold.name for fold in folds}) < len(folds):
+        raise BenchError(f"task '{task.card.name}' gives two folds the same name")
     _check_ids(task, folds)
     return folds
 

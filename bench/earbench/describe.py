@@ -86,6 +86,7 @@ def _upstream(cell: Cell) -> dict[str, Any]:
     card = cell.upstream.card
     return {
         "name": cell.name,
+        "spec": cell.name,
         "digest": cell.digest,
         "family": card.family,
         "licence": card.licence,
@@ -119,8 +120,8 @@ def _cost(cell: Cell, shelf: Shelf, prepared: Prepared, fit_seconds: float) -> d
         "feature_rate": 1 / cell.upstream.hop,
         "feature_bytes": estimate_bytes(cell.upstream, cell.grain, distinct(prepared)),
         "clips": len(keys),
-        "peak_memory_bytes": peak,
-        "peak_device_bytes": torch.cuda.max_memory_allocated() if cell.device.type == "cuda" else None,
+        "process_peak_bytes": peak,
+        "peak_device_bytes": torch.cuda.max_memory_allocated(cell.device) if cell.device.type == "cuda" else None,
     }
 
 
@@ -132,8 +133,9 @@ def _provenance(cell: Cell, plan: Plan) -> dict[str, Any]:
         "versions": versions(PACKAGES),
         **_commit(),
         "device": str(cell.device),
-        "device_name": torch.cuda.get_device_name() if cell.device.type == "cuda" else _processor(),
+        "device_name": torch.cuda.get_device_name(cell.device) if cell.device.type == "cuda" else _processor(),
         "system": platform.system(),
+        "threads": torch.get_num_threads(),
         "data": plan.facts["folds"],
     }
 

@@ -22,7 +22,7 @@ from earbench.contract import Clip, Features, Grain, Upstream
 from earbench.data import Prepared
 from earbench.errors import BenchError
 from earbench.files import digest_of
-from earbench.plan import Cell
+from earbench.plan import ENGINE, Cell
 from earbench.progress import Progress
 from earbench.store import Damaged, Store, prune
 
@@ -58,10 +58,10 @@ def extract(cell: Cell, prepared: Prepared, settings: Settings, workspace: Path,
     """Features of every clip of the run: from the store in `workspace` where they are there, else computed."""
     items = distinct(prepared)
     keys = {clip.id: digest_of(prepared.content(clip)) for clip in prepared.clips()}
-    store = Store(workspace, cell.digest, cell.grain, settings.dtype)
+    store = store_of(cell, settings, workspace)
     _make_room(cell, items, store, settings, workspace)
     while True:
-        with store.extracting():
+        with store.extracting(progress):
             _fill(cell, items, store, settings, progress)
         try:
             store.verify(keys.values())
@@ -69,6 +69,11 @@ def extract(cell: Cell, prepared: Prepared, settings: Settings, workspace: Path,
             progress.warn(f"{damage}; extracting them again")
             continue
         return Shelf(store, keys)
+
+
+def store_of(cell: Cell, settings: Settings, workspace: Path) -> Store:
+    """The shelf for this encoder's features at this grain and precision, as this version of the engine makes them."""
+    return Store(workspace, cell.digest, cell.grain, f"{settings.dtype}-e{ENGINE}")
 
 
 def distinct(prepared: Prepared) -> tuple[Item, ...]:
@@ -148,6 +153,8 @@ def _forward(
         if grain == "clip":
             return Encoded(list(upstream.embed(batch, lengths).float().cpu()[:, None]), 0.0, 0.0)
         features = upstream.encode(batch, lengths)
+    if features.times is not None and grain == "frame":
+        raise BenchError("frames at irregular times cannot be stored yet")
     if grain == "mean":
         return Encoded(list(features.pooled().cpu()[:, None]), features.hop, features.first)
     return Encoded(_frames(features), features.hop, features.first)
@@ -184,7 +191,7 @@ def _make_room(cell: Cell, items: Sequence[Item], store: Store, settings: Settin
             "raise budget_gb in [cache] of bench.toml",
         )
     new = need * len(store.missing(item.key for item in items)) / max(1, len(items))
-    prune(workspace, budget - new, keep=store.folder)
+    prune(workspace, budget - new, keep=store.files_of(item.key for item in items))
 
 
 def _fill(cell: Cell, items: Sequence[Item], store: Store, settings: Settings, progress: Progress) -> None:
@@ -199,14 +206,15 @@ def _fill(cell: Cell, items: Sequence[Item], store: Store, settings: Settings, p
         progress.bar(f"{cell.name}: extracting", round(total), "s of audio") as bar,
         closing(_decoded(todo, cell)) as decoded,
     ):
-        for pack, waves in decoded:
-            encoded = encode(cell.upstream, waves, cell.grain, settings.dtype, cell.device)
-            _check_finite(cell, pack, encoded)
-            writer.add(
-                [(item, rows) for item, rows in zip(pack, encoded.rows, strict=True) if item.key in missing], encoded
-            )
-            bar.advance(sum(item.seconds for item in pack))
-    writer.flush()
+        try:
+            for pack, waves in decoded:
+                encoded = encode(cell.upstream, waves, cell.grain, settings.dtype, cell.device)
+                _check_finite(cell, pack, encoded)
+                fresh = [(item, rows) for item, rows in zip(pack, encoded.rows, strict=True) if item.key in missing]
+                writer.add(fresh, encoded)
+                bar.advance(sum(item.seconds for item in pack))
+        finally:  # also when interrupted: what was computed stays
+            writer.flush()
     cell.upstream.cpu()
 
 
@@ -248,7 +256,7 @@ class _Writer:
     store: Store
     device: str
     entries: list[tuple[str, Tensor]] = field(default_factory=list)
-    audio_seconds: float = 0.0
+    durations: list[float] = field(default_factory=list)
     bytes: int = 0
     hop: float = 0.0
     first: float = 0.0
@@ -256,7 +264,7 @@ class _Writer:
 
     def add(self, fresh: Sequence[tuple[Item, Tensor]], encoded: Encoded) -> None:
         self.entries += [(item.key, rows) for item, rows in fresh]
-        self.audio_seconds += sum(item.seconds for item, _ in fresh)
+        self.durations += [item.seconds for item, _ in fresh]
         self.bytes += sum(rows.nbytes for _, rows in fresh)
         self.hop, self.first = encoded.hop, encoded.first
         if self.bytes >= SHARD_BYTES or time.perf_counter() - self.since >= SHARD_SECONDS:
@@ -266,5 +274,5 @@ class _Writer:
         if not self.entries:
             return
         spent = time.perf_counter() - self.since
-        self.store.write(self.entries, self.hop, self.first, spent, self.audio_seconds, self.device)
-        self.entries, self.audio_seconds, self.bytes, self.since = [], 0.0, 0, time.perf_counter()
+        self.store.write(self.entries, self.durations, self.hop, self.first, spent, self.device)
+        self.entries, self.durations, self.bytes, self.since = [], [], 0, time.perf_counter()

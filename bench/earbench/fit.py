@@ -18,6 +18,7 @@ from torch import Tensor
 from earbench import saved
 from earbench.contract import Fold, Metric, Recipe, Space, Task
 from earbench.examples import Examples
+from earbench.files import digest_of
 from earbench.kit.seeds import derive, generator
 from earbench.plan import Plan
 from earbench.progress import Bar, Progress
@@ -96,13 +97,11 @@ def _train(bench: Bench, numbers: Sequence[int], seed: int, layer: int | None, p
     recipes = [bench.plan.recipes[number] for number in numbers]
     stack = Stack(_probe(bench, recipes[0], seed), recipes, bench.device)
     lanes = [saved.Lane(number) for number in numbers]
-    path = (
-        bench.folder
-        / f"{bench.fold.name}-s{seed}-l{layer if layer is not None else 'x'}-{'_'.join(map(str, numbers))}.safetensors"
-    )
-    done = saved.restore(path, stack, lanes, progress)
+    path = bench.folder / f"{digest_of([bench.fold.name, seed, layer, list(numbers)])}.safetensors"
     title = f"{bench.task.card.name}: {len(numbers)} recipe{'s' if len(numbers) > 1 else ''}, seed {seed}"
-    with progress.bar(title, recipes[0].steps, "steps") as bar, _one_thread(bench):
+    with progress.bar(title, recipes[0].steps, "steps") as bar, _one_thread(bench), torch.random.fork_rng():
+        torch.manual_seed(derive("training", bench.task.card.name, bench.fold.name, seed))
+        done = saved.restore(path, stack, lanes, progress)
         bar.advance(done)
         _loop(bench, stack, lanes, recipes[0], seed, done, path, bar)
     return [Fitted(lane.recipe, seed, layer, lane.best, lane.step, tuple(lane.curve), lane.state) for lane in lanes]
@@ -114,8 +113,8 @@ def _loop(
     stream = _stream(bench, recipe, seed, skip=done)
     while done < recipe.steps and any(lane.running for lane in lanes):
         steps = min(recipe.every - done % recipe.every, recipe.steps - done)
-        for _ in range(steps):
-            stack.step(bench.train.batch(next(stream)) for _ in range(recipe.accum))
+        for batches in _gathered(stream, steps, recipe.accum, bench.device):
+            stack.step(bench.train.batch(indices) for indices in batches)
             bar.advance(1)
         done += steps
         _judge(bench, stack, [lane for lane in lanes if lane.running], recipe, done)
@@ -134,12 +133,20 @@ def _one_thread(bench: Bench) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _stream(bench: Bench, recipe: Recipe, seed: int, skip: int) -> Iterator[Tensor]:
-    """Batches of clip indices on the device, from step `skip` on; the same for every recipe with this batch size."""
+def _stream(bench: Bench, recipe: Recipe, seed: int, skip: int) -> Iterator[Sequence[int]]:
+    """Batches of clip indices from step `skip` on; the same for every recipe with this batch size."""
     rng = generator("batches", bench.task.card.name, bench.fold.name, seed)
-    batches = bench.task.batches(bench.train.split, recipe, rng)
-    for indices in itertools.islice(batches, skip * recipe.accum, None):
-        yield torch.as_tensor(np.asarray(indices), device=bench.device)
+    return itertools.islice(bench.task.batches(bench.train.split, recipe, rng), skip * recipe.accum, None)
+
+
+def _gathered(
+    stream: Iterator[Sequence[int]], steps: int, accum: int, device: torch.device
+) -> Iterator[tuple[Tensor, ...]]:
+    """The batches of each of `steps` steps, moved to the device all at once: a step then waits for nothing."""
+    batches = [np.asarray(indices) for indices in itertools.islice(stream, steps * accum)]
+    moved = torch.split(torch.as_tensor(np.concatenate(batches), device=device), [len(batch) for batch in batches])
+    for start in range(0, len(moved), accum):
+        yield tuple(moved[start : start + accum])
 
 
 def _judge(bench: Bench, stack: Stack, running: list[saved.Lane], recipe: Recipe, done: int) -> None:
@@ -199,7 +206,7 @@ def _probe(bench: Bench, recipe: Recipe, seed: int) -> Probe:
     layers, width = bench.train.rows.shape[1:]
     start = derive("head", bench.task.card.name, bench.fold.name, seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(start)
+        torch.default_generator.manual_seed(start)
         head = bench.task.head(width, bench.space, recipe)
     head.generator = torch.Generator().manual_seed(start)
     return Probe(head, layers)

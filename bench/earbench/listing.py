@@ -78,7 +78,14 @@ def _records(settings: Settings) -> list[dict[str, Any]]:
             "task": record.task,
             "effort": record.facts["effort"],
             "demo": record.facts["task"]["demo"],
-            **{name: score["value"] for name, score in record.scores.items()},
+            "layers": record.facts["layers"]["choice"],
+            "seeds": record.facts["seeds"],
+            "dtype": record.facts["plan"]["facts"]["dtype"],
+            "when": record.facts["provenance"]["when"],
+            **{
+                name: round(score["value"], 4) if score["value"] is not None else None
+                for name, score in record.scores.items()
+            },
         }
         for record in records.every(settings.results)
     ]

@@ -1,7 +1,7 @@
 """The test split, read once: predictions, scores, and beside them what a nearest neighbour and a regression say."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from earbench import intervals, simple
@@ -13,7 +13,7 @@ from earbench.fit import Bench, Fitted, better, judge, predict
 from earbench.intervals import Sampled
 from earbench.plan import Cell
 from earbench.progress import Progress
-from earbench.search import Found, Opener, through
+from earbench.search import Found, Opener, layer_choices, through
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ def measure(
     scored: dict[int | None, list[list[dict[str, Sampled]]]] = {layer: [] for layer in found.heads}
     rows: list[tuple[str, int, Rows]] = []
     columns: list[dict[str, Any]] = []
+    only = None if cell.layers in ("mix", "each") else layer_choices(cell)[0]
     decodings: list[Mapping[str, Any]] = []
     for number, fold in enumerate(folds):
         bench = opener(fold)
@@ -50,7 +51,7 @@ def measure(
             if layer == found.best_layer:
                 rows += [(fold.name, head.seed, one) for head, one in zip(heads[number], fold_rows, strict=True)]
                 decodings.append(said[0][1])
-        columns.append(simple.columns(bench, test, progress))
+        columns.append(simple.columns(bench, test, progress, only))
     samples = _by_metric(task, scored[found.best_layer])
     metrics = {metric.name: metric for metric in task.card.metrics}
     extra, chosen = _column_samples(task, folds, columns)
@@ -62,7 +63,8 @@ def _test_examples(fold: Fold, shelf: Shelf, bench: Bench) -> Examples:
     """Features of the test split; its answers stay with the task until the rows are made."""
     rows, lengths = shelf.read(fold.test.clips)
     empty = bench.train.targets.new_zeros(len(fold.test.clips))
-    return Examples(fold.test, rows.to(bench.device), lengths.to(bench.device), empty, empty, bench.train.framewise)
+    moved = replace(bench.train, split=fold.test, rows=rows.to(bench.device), lengths=lengths.to(bench.device))
+    return replace(moved, targets=empty, target_lengths=empty)
 
 
 def _say(bench: Bench, test: Examples, layer: int | None, head: Fitted) -> tuple[dict[str, Any], Mapping[str, Any]]:

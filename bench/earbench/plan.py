@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,7 @@ def resolve(request: Request, settings: Settings) -> Cell:
     """Plugins for the names in `request`; every impossible option fails here, before any audio is touched."""
     task = load_task(request.task)
     device = pick_device(settings.device)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = False  # fp32 means fp32, and the same each time
     upstream = load_upstream(request.upstream)
     layers = request.layers or task.layers
     check_layers(layers, upstream)
@@ -106,7 +108,7 @@ def check_layers(layers: str, upstream: Upstream) -> None:
     """`layers` must be mix, last, each, or the number of a layer that the upstream has."""
     if layers in ("mix", "last", "each"):
         return
-    if not layers.isdigit():
+    if not re.fullmatch("0|[1-9][0-9]*", layers):
         raise RequestError(f"--layers '{layers}' is not mix, last, each or a layer number")
     if int(layers) >= upstream.layers:
         raise RequestError(
@@ -123,15 +125,17 @@ def pick_device(wish: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise RequestError(
-            f"device '{wish}' cannot be used here: {str(error).splitlines()[0]}", "try --device cpu"
+            f"device '{wish}' cannot be used here: {str(error).splitlines()[0][:80]}",
+            "auto, cpu, cuda and mps are known",
         ) from None
     return device
 
 
 def upstream_digest(upstream: Upstream) -> str:
-    """Sixteen hex digits over the loaded tensors and the code's declared version; names and paths do not enter."""
+    """Sixteen hex digits over tensors, options, class and declared version; names and paths do not enter."""
     card, kind = upstream.card, type(upstream)
-    return digest(upstream.state_dict(), kind.__module__, kind.__qualname__, card.family, card.version, card.normalise)
+    facts = (kind.__module__, kind.__qualname__, card.family, card.version, card.normalise)
+    return digest(upstream.state_dict(), *facts, digest_of(plain(upstream.options)))
 
 
 def public_name(spec: str) -> str:
@@ -153,7 +157,11 @@ def public_name(spec: str) -> str:
 
 def _public_argument(argument: str) -> str:
     """Both sides of `MODULE@PATH` are looked at on their own."""
-    return "@".join(_leaf(part) if LOCAL.match(part) or part.count("/") > 1 else part for part in argument.split("@"))
+    return "@".join(_leaf(part) if _is_local(part) else part for part in argument.split("@"))
+
+
+def _is_local(part: str) -> bool:
+    return bool(LOCAL.match(part)) or part.count("/") > 1 or Path(part).exists()
 
 
 def _leaf(path: str) -> str:

@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import filelock
 import jsonschema
 import numpy as np
 
@@ -20,8 +21,8 @@ from earbench import files
 from earbench.errors import BenchError
 
 SCHEMA = 1
-EXCLUDING = ("partial", "quick")
-"""Deviations that keep a record off the boards; all others are footnotes."""
+EXCLUDING = ("partial", "quick", "bf16")
+"""Deviations that keep a record off the boards, as other layers than the task's do; all others are footnotes."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,21 @@ def write(
     problems = list(problems_of(facts))
     if problems:
         raise BenchError("the record would not be valid", *problems)
-    folder = _folder(results, facts)
+    with files.explained(results):
+        results.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(results / ".lock")
+    with lock:
+        return _write(results, facts, rows, replicates)
+
+
+def _write(
+    results: Path,
+    facts: Mapping[str, Any],
+    rows: Iterable[Mapping[str, Any]],
+    replicates: Mapping[str, np.ndarray[Any, Any]],
+) -> Record:
     number = 1 + max((found.number for found in find(results, facts["plan"]["id"])), default=0)
-    path = folder / f"{facts['plan']['id']}-{number}.json"
+    path = _folder(results, facts) / f"{facts['plan']['id']}-{number}.json"
     stem = path.with_suffix("")
     files.write(stem.with_name(stem.name + ".rows.jsonl.gz"), lambda at: at.write_bytes(_zipped(rows)))
     files.write(stem.with_name(stem.name + ".replicates.npz"), lambda at: at.write_bytes(_npz(replicates)))

@@ -23,7 +23,12 @@ def names(kind: Kind) -> list[str]:
 
 
 def load(kind: Kind, name: str) -> Any:
-    """The plugin called `name`. Unknown names get suggestions, a broken plugin its own error."""
+    """The plugin called `name`; a broken one gets its own error."""
+    return _import(kind, find(kind, name))
+
+
+def find(kind: Kind, name: str) -> EntryPoint:
+    """The one entry point called `name`, not yet imported. Unknown names get suggestions."""
     points = _points(kind)
     if name not in points:
         raise UnknownName(f"no {kind} called '{name}'", *_suggestions(kind, name, list(points)))
@@ -33,7 +38,7 @@ def load(kind: Kind, name: str) -> Any:
             f"two packages claim the {kind} '{name}': {' and '.join(_origin(point) for point in found)}",
             "uninstall one of them",
         )
-    return _import(kind, found[0])
+    return found[0]
 
 
 def split_spec(text: str) -> dict[str, Any]:

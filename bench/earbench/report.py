@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,15 @@ def table(board: Board, style: str = "simple") -> str:
         return f"no records for the board '{board.plan.name}' yet"
     shown = [{key: _cell(value) for key, value in row.items() if key not in ("digest",)} for row in board.rows]
     return tabulate(shown, headers="keys", tablefmt=style, disable_numparse=True)
+
+
+def why_empty(records: Sequence[Record]) -> str:
+    """What to tell somebody whose boards are all empty."""
+    if not records:
+        return "no records yet: `bench run` makes them"
+    reasons = Counter(name for record in records for name in _deviation_names(record) if _excludes(name))
+    said = ", ".join(f"{name} ({count})" for name, count in reasons.items())
+    return f"{len(records)} records, none on a board" + (f": {said}" if said else "")
 
 
 def comma_separated(board: Board) -> str:
@@ -118,13 +128,20 @@ def _pages(boards: Sequence[Board], results: Path) -> list[tuple[Path, str]]:
 
 def _fits(record: Record, plan: BoardPlan) -> bool:
     facts = record.facts
-    names = [deviation.split(":")[0] for deviation in facts["deviations"]]
     return (
         record.task in plan.tasks
         and facts["task"]["demo"] == (plan.corpus == "demo")
-        and not set(names) & {*EXCLUDING, "bf16"}
-        and not any(name.startswith("layers-") for name in names)
+        and not any(_excludes(name) for name in _deviation_names(record))
     )
+
+
+def _deviation_names(record: Record) -> list[str]:
+    return [deviation.split(":")[0] for deviation in record.facts["deviations"]]
+
+
+def _excludes(name: str) -> bool:
+    """Whether a deviation keeps a record off the boards; the others are footnotes."""
+    return name in EXCLUDING or name.startswith("layers-")
 
 
 def _age(record: Record) -> tuple[Any, ...]:
@@ -137,7 +154,8 @@ def _check_repeats(records: Iterable[Record]) -> None:
     seen: dict[tuple[Any, ...], Record] = {}
     for record in records:
         provenance = record.facts["provenance"]
-        key = (record.facts["plan"]["id"], str(provenance["versions"]), provenance["device"], provenance["device_name"])
+        same = (provenance[key] for key in ("versions", "device", "device_name", "threads"))
+        key = (record.facts["plan"]["id"], *map(str, same))
         other = seen.setdefault(key, record)
         if any(
             record.scores[name]["value"] != other.scores[name]["value"] for name in {*record.scores} & {*other.scores}

@@ -75,11 +75,9 @@ class Stack:
         """One optimiser step on the mean loss of `batches`. A recipe whose gradient is not finite skips it."""
         self.probe.train()
         weights = self.weights.requires_grad_()
-        named = self._named(weights)
-        total = torch.stack([self._losses(named, batch) for batch in batches]).mean(0)
-        (gradient,) = torch.autograd.grad(total.sum(), weights)
+        gradients = [self._gradient(weights, batch) for batch in batches]
         self.weights = weights.detach()
-        self._update(gradient)
+        self._update(sum(gradients[1:], gradients[0]) / len(gradients))
 
     def outputs(self, x: Tensor, lengths: Tensor | None) -> list[Tensor]:
         """The head's output for each recipe, in eval mode."""
@@ -114,7 +112,8 @@ class Stack:
         moving = {name: getattr(self, name) for name in ("weights", "first", "second", "steps")}
         found = moving | {f"buffers/{name}": value for name, value in self.buffers.items()}
         return {name: value.detach().cpu() for name, value in found.items()} | {
-            "generator": self.probe.head.generator.get_state()
+            "generator": self.probe.head.generator.get_state(),
+            "torch": torch.get_rng_state(),
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -123,6 +122,7 @@ class Stack:
             setattr(self, name, tensors[name].to(self.device))
         self.buffers = {name: tensors[f"buffers/{name}"].to(self.device) for name in self.buffers}
         self.probe.head.generator.set_state(tensors["generator"])
+        torch.set_rng_state(tensors["torch"])
 
     def _set_recipes(self, recipes: Sequence[Recipe]) -> None:
         """Rates, decays and norms as columns on the device, so that a step copies nothing to it."""
@@ -137,6 +137,11 @@ class Stack:
 
     def _alone(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: value[0] for name, value in (*named.items(), *self.buffers.items())}
+
+    def _gradient(self, weights: Tensor, batch: Batch) -> Tensor:
+        """Of one batch; its graph is gone before the next one's is made."""
+        (gradient,) = torch.autograd.grad(self._losses(self._named(weights), batch).sum(), weights)
+        return gradient
 
     def _losses(self, named: dict[str, Tensor], batch: Batch) -> Tensor:
         if len(self.recipes) == 1:

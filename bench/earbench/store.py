@@ -9,8 +9,9 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from earbench import files
 from earbench.errors import BenchError
+from earbench.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,10 @@ class Shard:
     checksum: str
     keys: tuple[str, ...]
     rows: tuple[int, ...]
+    durations: tuple[float, ...]
     hop: float
     first: float
     seconds: float
-    audio_seconds: float
     device: str
 
 
@@ -63,13 +65,16 @@ class Store:
     def write(
         self,
         entries: Sequence[tuple[str, Tensor]],
+        durations: Sequence[float],
         hop: float,
         first: float,
         seconds: float,
-        audio_seconds: float,
         device: str,
     ) -> None:
-        """Add one shard: `entries` are (key, rows [row, layer, width]). Synced, renamed, index last."""
+        """Add one shard: `entries` are (key, rows [row, layer, width]), `durations` the seconds of audio of each.
+
+        Synced, renamed, index last. `seconds` is what the work took.
+        """
         keys, tensors = zip(*entries, strict=True)
         name = hashlib.blake2b(
             "".join((*keys, str(os.getpid()), str(time.time_ns()))).encode(), digest_size=10
@@ -77,7 +82,7 @@ class Store:
         path = self.folder / f"{name}.safetensors"
         files.write(path, lambda temporary: _save(torch.cat(tensors), temporary))
         rows = tuple(len(tensor) for tensor in tensors)
-        shard = Shard(path.name, files.checksum(path), keys, rows, hop, first, seconds, audio_seconds, device)
+        shard = Shard(path.name, files.checksum(path), keys, rows, tuple(durations), hop, first, seconds, device)
         try:
             files.write_text(self.folder / f"{name}.json", json.dumps(asdict(shard)))
         except BaseException:
@@ -102,15 +107,21 @@ class Store:
         return out, lengths
 
     def cost(self, keys: Iterable[str]) -> dict[str, Any]:
-        """What extracting `keys` took when their shards were made, shared out by rows; seconds of audio and of work."""
+        """What extracting `keys` took when their shards were made, by duration, and their seconds of audio."""
         work = audio = 0.0
-        wanted = self._by_shard(list(keys))
+        listed = list(keys)
+        wanted = self._by_shard(listed)
         for name, indices in wanted.items():
             shard = self._shards[name]
-            share = len(indices) / len(shard.keys)
-            work, audio = work + shard.seconds * share, audio + shard.audio_seconds * share
+            durations = dict(zip(shard.keys, shard.durations, strict=True))
+            part = sum(durations[listed[index]] for index in indices)
+            work, audio = work + shard.seconds * part / (sum(shard.durations) or 1.0), audio + part
         devices = sorted({self._shards[name].device for name in wanted})
         return {"extract_seconds": work, "audio_seconds": audio, "extracted_on": devices}
+
+    def files_of(self, keys: Iterable[str]) -> set[Path]:
+        """The indices of the shards that hold any of `keys`."""
+        return {self.folder / f"{self._at[key][0]}.json" for key in keys if key in self._at}
 
     def times(self) -> tuple[float, float]:
         """Frame spacing and centre of the first frame, in seconds."""
@@ -118,11 +129,11 @@ class Store:
         return shard.hop, shard.first
 
     @contextmanager
-    def extracting(self) -> Iterator[None]:
-        """Only one process at a time extracts for this store; the others wait, then find its work."""
+    def extracting(self, progress: Progress) -> Iterator[None]:
+        """Only one process at a time extracts for this store; the others say so and wait, then find its work."""
         with files.explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(self.folder / "extract.lock"):
+        with locked(self.folder / "extract.lock", progress, "another process is extracting with this encoder"):
             _sweep(self.folder)
             self.refresh()
             yield
@@ -163,6 +174,21 @@ class Store:
             _touch(self.folder / f"{name}.json")
 
 
+@contextmanager
+def locked(path: Path, progress: Progress, busy: str) -> Iterator[None]:
+    """Hold the lock at `path`; while another process has it, say that it is `busy` and wait."""
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        progress.warn(f"{busy}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class Damaged(BenchError):
     """Some stored features did not match their checksum; they are gone now and must be extracted again."""
 
@@ -192,7 +218,14 @@ def _read_index(path: Path) -> Shard | None:
     """The index at `path`, or None if another process has just pruned it."""
     try:
         facts = json.loads(path.read_text("utf-8"))
-        return Shard(**{**facts, "keys": tuple(facts["keys"]), "rows": tuple(facts["rows"])})
+        return Shard(
+            **{
+                **facts,
+                "keys": tuple(facts["keys"]),
+                "rows": tuple(facts["rows"]),
+                "durations": tuple(facts["durations"]),
+            }
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -248,17 +281,29 @@ def entries(cache: Path) -> list[Entry]:
     return sorted(found, key=lambda entry: entry.used)
 
 
-def prune(cache: Path, budget: float, keep: Path | None = None) -> int:
-    """Remove the least recently used shards until `budget` bytes are left, sparing those in `keep`; the bytes freed."""
+def prune(cache: Path, budget: float, keep: Set[Path] = frozenset()) -> int:
+    """Remove the least recently used shards until `budget` bytes are left; the bytes freed. `keep` holds indices."""
     found = entries(cache)
     total, freed = sum(entry.bytes for entry in found), 0
     for entry in found:
         if total - freed <= budget:
             break
-        if entry.folder != keep:
+        if entry.folder / f"{entry.name}.json" not in keep:
             _remove(entry.folder, entry.name)
             freed += entry.bytes
     return freed
+
+
+def remove_fits(cache: Path) -> int:
+    """Remove the saved states of all fits; the bytes freed. A run that was killed then trains from the start."""
+    freed = size_of(cache / "fits")
+    shutil.rmtree(cache / "fits", ignore_errors=True)
+    return freed
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files under `folder`."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def verify(cache: Path) -> list[Entry]:

@@ -181,7 +181,7 @@ def _distance(one: Tensor, two: Tensor) -> float:
     """The largest difference between two tensors [layer, …], in units of each layer's root mean square."""
     one, two = one.double().flatten(1), two.double().flatten(1)
     scale = two.square().mean(1).sqrt().clamp_min(1e-6)
-    return float(((one - two).abs().amax(1) / scale).max())
+    return float(((one - two).abs().amax(1) / scale).max().nan_to_num(float("inf")))
 
 
 def _state(upstream: Upstream) -> dict[str, str]:

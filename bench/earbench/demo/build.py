@@ -72,9 +72,13 @@ def fill(home: Path, progress: Callable[[str], None]) -> None:
     """Build everything beside `home` and move it there in one step, the manifest last."""
     partial = home.parent / f".{DEMO_ID}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    for corpus_id, write in BUILDERS.items():
-        progress(f"building the demo corpus {corpus_id}")
-        write(partial / corpus_id)
+    try:
+        for corpus_id, write in BUILDERS.items():
+            progress(f"building the demo corpus {corpus_id}")
+            write(partial / corpus_id)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     files = {corpus_id: sum(path.is_file() for path in (partial / corpus_id).rglob("*")) for corpus_id in BUILDERS}
     (partial / "manifest.json").write_text(json.dumps({"id": DEMO_ID, "files": files}, indent=1), encoding="utf-8")
     shutil.rmtree(home, ignore_errors=True)

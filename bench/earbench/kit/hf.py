@@ -49,6 +49,9 @@ FROZEN = {"layerdrop": 0.0, "apply_spec_augment": False, "mask_time_prob": 0.0, 
 # Settings that say how to load or train, not what the network is.
 LOADING = ("attn_implementation", "auto_map", "dtype", "torch_dtype", "quantization_config", "gradient_checkpointing")
 
+# Settings that no feature depends on; all others belong to the encoder's digest.
+UNHEARD = (*FROZEN, *LOADING, "architectures", "transformers_version", "_name_or_path", "id2label", "label2id")
+
 LARGE = {
     "hidden_size": 1024,
     "num_hidden_layers": 24,
@@ -86,6 +89,7 @@ class SpeechTransformer(Upstream):
         config = model.config
         self.model = model
         self.normalise, self.source, self.notes = normalise, dict(source), list(notes)
+        self.options = {key: value for key, value in config.to_diff_dict().items() if key not in UNHEARD}
         self.squeeze = getattr(config, "squeeze_factor", 1)  # SEW: the encoder runs at half the frame rate
         self.kernels, self.strides = tuple(config.conv_kernel), tuple(config.conv_stride)
         self.sample_rate = card.sample_rate or 16_000

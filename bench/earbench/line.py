@@ -1,14 +1,14 @@
 """A run is one straight line: resolve, prepare, freeze, extract, search, measure, write."""
 
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-import filelock
 from safetensors.torch import save_file
 
 from earbench import audio, describe, files, intervals
@@ -16,37 +16,42 @@ from earbench import record as records
 from earbench.config import Settings
 from earbench.contract import Fold
 from earbench.data import Prepared, locate, prepare
-from earbench.extract import distinct, encode, estimate_bytes, extract, packs
+from earbench.extract import Item, distinct, encode, estimate_bytes, extract, packs, store_of
 from earbench.fit import Bench
 from earbench.measure import measure
 from earbench.plan import Cell, Plan, Request, freeze, resolve
 from earbench.progress import Progress
 from earbench.record import Record
 from earbench.search import Found, open_fold, search
+from earbench.store import locked
 from earbench.tensors import digest
 
 CONSTANT = 1e-5
+STALE = 7 * 24 * 3600
 
 
 def run(request: Request, settings: Settings, progress: Progress) -> Record:
     """The record of one upstream on one task: the stored one if the plan was run before, else a new one."""
-    with files_ready(settings):
-        cell = resolve(request, settings)
-        prepared = _prepare(cell, settings, progress)
-        plan = freeze(cell, prepared, settings)
-        for note in cell.upstream.notes:
-            progress.warn(note)
-        with _alone(plan, settings, progress):
-            known = records.find(settings.results, plan.id)
-            if known and not request.again:
-                return known[-1]
-            with _workspace(request, settings) as workspace:
-                return _work(cell, prepared, plan, settings, workspace, progress)
+    files.check_writable(settings.results, "results")
+    files.check_writable(settings.cache, "the cache")
+    cell = resolve(request, settings)
+    prepared = _prepare(cell, settings, progress)
+    plan = freeze(cell, prepared, settings)
+    for note in cell.upstream.notes:
+        progress.warn(note)
+    lock = settings.cache / "plans" / f"{plan.id}.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with locked(lock, progress, "another process is running this very plan"):
+        known = records.find(settings.results, plan.id)
+        if known and not request.again:
+            return known[-1]
+        with _workspace(request, settings) as workspace:
+            return _work(cell, prepared, plan, settings, workspace, progress)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run would take, before it starts. `seconds` is None where everything is already stored."""
+    """What a run would take, before it starts: `disk_bytes` and `extract_seconds` are for what is not stored yet."""
 
     upstream: str
     task: str
@@ -55,42 +60,42 @@ class Forecast:
     hours: float
     disk_bytes: int
     extract_seconds: float
-    recipes: int
-    stored: bool
+    heads: int
+    steps: int
+    recorded: bool
 
 
 def forecast(request: Request, settings: Settings, progress: Progress) -> Forecast:
-    """Clips, hours of audio, disk and time of a run; the time is measured on one small batch of its own clips."""
+    """Clips, hours of audio, disk and extraction time of a run; the time is measured on one batch of its own clips."""
     cell = resolve(request, settings)
     prepared = _prepare(cell, settings, progress)
     plan = freeze(cell, prepared, settings)
     items = distinct(prepared)
-    seconds = sum(item.seconds for item in items)
-    middle = packs(items, settings.pack_seconds)[len(packs(items, settings.pack_seconds)) // 2]
+    missing = store_of(cell, settings, settings.cache).missing(item.key for item in items)
+    todo = [item for item in items if item.key in missing]
+    return Forecast(
+        upstream=cell.name,
+        task=cell.task.card.name,
+        plan=plan.id,
+        clips=len(items),
+        hours=sum(item.seconds for item in items) / 3600,
+        disk_bytes=estimate_bytes(cell.upstream, cell.grain, todo),
+        extract_seconds=_tried(cell, settings, todo) * sum(item.seconds for item in todo) if todo else 0.0,
+        heads=len(plan.recipes) * plan.seeds * len(prepared.folds),
+        steps=sum(recipe.steps for recipe in plan.recipes) * plan.seeds * len(prepared.folds),
+        recorded=bool(records.find(settings.results, plan.id)),
+    )
+
+
+def _tried(cell: Cell, settings: Settings, items: Sequence[Item]) -> float:
+    """Seconds of work per second of audio, measured on the middle batch of `items`."""
+    batches = packs(items, settings.pack_seconds)
+    middle = batches[len(batches) // 2]
     cell.upstream.to(cell.device)
     started = time.perf_counter()
     waves = [audio.read(item.clip, cell.upstream.sample_rate) for item in middle]
     encode(cell.upstream, waves, cell.grain, settings.dtype, cell.device)
-    per_second = (time.perf_counter() - started) / sum(item.seconds for item in middle)
-    return Forecast(
-        cell.name,
-        cell.task.card.name,
-        plan.id,
-        len(items),
-        seconds / 3600,
-        estimate_bytes(cell.upstream, cell.grain, items),
-        per_second * seconds,
-        len(plan.recipes) * plan.seeds,
-        bool(records.find(settings.results, plan.id)),
-    )
-
-
-@contextmanager
-def files_ready(settings: Settings) -> Iterator[None]:
-    """Results and cache can be written, or the run ends here."""
-    files.check_writable(settings.results, "results")
-    files.check_writable(settings.cache, "the cache")
-    yield
+    return (time.perf_counter() - started) / sum(item.seconds for item in middle)
 
 
 def _prepare(cell: Cell, settings: Settings, progress: Progress) -> Prepared:
@@ -100,27 +105,14 @@ def _prepare(cell: Cell, settings: Settings, progress: Progress) -> Prepared:
 
 
 @contextmanager
-def _alone(plan: Plan, settings: Settings, progress: Progress) -> Iterator[None]:
-    """One process at a time works on a plan; a second one waits, then finds the record."""
-    (settings.cache / "plans").mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(settings.cache / "plans" / f"{plan.id}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        progress.warn("another process is running this very plan; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
 def _workspace(request: Request, settings: Settings) -> Iterator[Path]:
     """Where features and fits are kept: the cache, or with --no-cache a folder that goes away."""
     if request.use_cache:
         yield settings.cache
         return
+    for left in settings.cache.glob("no-cache-*"):  # of a run that was killed
+        if time.time() - left.stat().st_mtime > STALE:
+            shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=settings.cache, prefix="no-cache-") as folder:
         yield Path(folder)
 

@@ -314,6 +314,26 @@ class Spoiling(CountingUpstream):
         return features
 
 
+class Interrupted(CountingUpstream):
+    """Meets Ctrl-C at its third batch."""
+
+    def encode(self, waves, lengths):
+        if len(self.shapes) == 2:
+            raise KeyboardInterrupt
+        return super().encode(waves, lengths)
+
+
+def test_what_was_computed_before_ctrl_c_is_kept(run, clips, small):
+    upstream = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        run(upstream, thirds(clips))
+    again = CountingUpstream()
+    run(again, thirds(clips))
+    seen = upstream.clips + again.clips
+    assert len(upstream.clips) > 0
+    assert len(seen) == len(set(seen)) == len(clips)
+
+
 @pytest.mark.parametrize("grain", ["mean", "clip", "frame"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_features_that_are_no_numbers_are_refused_with_the_clip(run, clips, small, grain, value):

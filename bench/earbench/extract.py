@@ -213,8 +213,10 @@ def _fill(cell: Cell, items: Sequence[Item], store: Store, settings: Settings, p
                 fresh = [(item, rows) for item, rows in zip(pack, encoded.rows, strict=True) if item.key in missing]
                 writer.add(fresh, encoded)
                 bar.advance(sum(item.seconds for item in pack))
-        finally:  # also when interrupted: what was computed stays
+        except KeyboardInterrupt:
             writer.flush()
+            raise
+    writer.flush()
     cell.upstream.cpu()
 
 

@@ -323,7 +323,7 @@ class Interrupted(CountingUpstream):
         return super().encode(waves, lengths)
 
 
-def test_what_was_computed_before_ctrl_c_is_kept(run, clips, small):
+def test_what_was_computed_before_ctrl_c_is_kept(run, clips):
     upstream = Interrupted()
     with pytest.raises(KeyboardInterrupt):
         run(upstream, thirds(clips))

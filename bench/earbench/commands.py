@@ -78,16 +78,11 @@ def _print_records(done: Sequence[Record], as_json: bool) -> None:
 
 
 def _score_rows(record: Record) -> list[dict[str, str]]:
-    """A line per score; with a score per layer, the layer that won on valid is the score and the others follow."""
-    layers = record.facts["layers"]
-    best = f" (layer {layers['best']})" if layers["each"] else ""
-    lines = [
-        (f"{name}{best if name in layers['each'][0]['scores'] else ''}" if best else name, score)
-        for name, score in record.scores.items()
-    ]
-    lines += [
-        (f"{name}, layer {one['layer']}", score) for one in layers["each"] for name, score in one["scores"].items()
-    ]
+    """A line per score; with a score per layer, these follow, and the one chosen on valid is the score."""
+    layers, lines = record.facts["layers"], list(record.scores.items())
+    for one in layers["each"]:
+        chosen = ", chosen on valid" if one["layer"] == layers["best"] else ""
+        lines += [(f"{name}, layer {one['layer']}{chosen}", score) for name, score in one["scores"].items()]
     return [
         {
             "upstream": record.upstream,

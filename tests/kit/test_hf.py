@@ -6,6 +6,7 @@ The models are tiny, with random weights, and the kernels and strides of the pub
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 from earbench.contract import Spec, UpstreamCard
 from earbench.errors import BadCheckpoint, RequestError
 from earbench.kit.hf import CLASSES, Pretrained, SpeechTransformer, fresh, settings
+from earbench.plan import load_upstream, upstream_digest
 from earbench_upstreams.hf import HF
 
 TINY = {
@@ -493,3 +495,16 @@ def test_a_broken_torchaudio_does_not_matter_even_to_a_transformers_that_has_loo
     script = BROKEN.replace("FOLDER", repr(str(tmp_path / "model")))
     found = child(script, tmp_path / "home", port=9, PYTHONPATH=str(tmp_path / "path"))
     assert found == {"shape": [2, 4, 4, 32], "reason": "OSError: libcudart.so.13: cannot open shared object file"}
+
+
+def test_a_setting_without_weights_is_part_of_the_digest_and_the_folder_is_not(tmp_path):
+    one = tmp_path / "one"
+    transformers.HubertModel(transformers.HubertConfig(**TINY)).save_pretrained(one)
+    for name, change in (("same", {}), ("other", {"hidden_act": "relu"}), ("trained", {"mask_time_prob": 0.5})):
+        shutil.copytree(one, tmp_path / name)
+        facts = json.loads((one / "config.json").read_text()) | change
+        (tmp_path / name / "config.json").write_text(json.dumps(facts))
+    names = ("one", "same", "other", "trained")
+    digests = {name: upstream_digest(load_upstream(f"hf:{tmp_path / name}")) for name in names}
+    assert digests["one"] == digests["same"] == digests["trained"]
+    assert digests["other"] != digests["one"]

@@ -183,6 +183,10 @@ def test_a_transformers_folder_runs_on_the_real_pieces(real: Path, folder: Path)
     assert twin["upstream"]["pretraining"] == "none (random weights)"
     assert twin["upstream"]["digest"] != found["upstream"]["digest"]
     assert str(folder) not in json.dumps(found)
+    first = record("--upstream", f"hf:{folder / 'small_hubert'}", "--layers", "1", toy=real, folder=folder)
+    assert first["plan"]["id"] != found["plan"]["id"]
+    assert first["layers"]["weights"] == [[None]]
+    assert first["columns"]["knn"]["layer"] == 1
 
 
 def test_ctrl_c_stops_politely_and_leaves_no_half_record(toy: Path, tmp_path: Path) -> None:

@@ -234,6 +234,15 @@ def test_the_least_recently_used_go_first(tmp_path, three):
     assert names(three["a"]) == []
 
 
+def test_a_shard_of_another_version_takes_space_and_can_be_pruned(tmp_path, store):
+    shard(store, {"a": rows(0)})
+    next(store.folder.glob("*.json")).write_text('{"layout": "of another version"}')
+    assert opened(tmp_path).missing(["a"]) == {"a"}
+    (entry,) = entries(tmp_path)
+    assert entry.clips == 0
+    assert prune(tmp_path, 0) == entry.bytes
+
+
 def test_pruning_spares_the_features_in_use(tmp_path, three):
     size = entries(tmp_path)[0].bytes
     assert prune(tmp_path, 1.5 * size, keep=three["b"].files_of(["x"])) == 2 * size

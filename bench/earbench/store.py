@@ -271,13 +271,13 @@ class Entry:
 
 
 def entries(cache: Path) -> list[Entry]:
-    """Every shard under `cache`, least recently used first."""
+    """Every shard under `cache`, least recently used first; one with an index of another version counts no clips."""
     found = []
     for index in (cache / "features").glob("*/*/*.json"):
-        shard = _read_index(index)
-        path = index.parent / (shard.file if shard else "")
-        if shard and path.is_file():
-            found.append(Entry(index.parent, index.stem, path.stat().st_size, index.stat().st_mtime, len(shard.keys)))
+        shard, path = _read_index(index), index.with_suffix(".safetensors")
+        if path.is_file():
+            clips = len(shard.keys) if shard else 0
+            found.append(Entry(index.parent, index.stem, path.stat().st_size, index.stat().st_mtime, clips))
     return sorted(found, key=lambda entry: entry.used)
 
 

@@ -247,7 +247,7 @@ def _check_finite(cell: Cell, pack: Sequence[Item], encoded: Encoded) -> None:
             what += " (or larger than 65,504, the most that the half precision of stored frames holds)"
         raise BenchError(
             f"upstream '{cell.name}' gives {what} for {len(bad)} clips, the first: {bad[0]}",
-            f"`bench check --upstream {cell.name}` looks for the reason; nothing of this batch was stored",
+            f"`bench check --upstream {cell.request.upstream}` looks for the reason; nothing of this batch was stored",
         )
 
 

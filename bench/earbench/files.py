@@ -80,6 +80,6 @@ def explained(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise BenchError(
                 f"the disk is full: could not write {path.name} in {path.parent}",
-                "nothing is lost: free some space (`bench cache prune`), then give the same command again",
+                "nothing is lost: free some space (`bench cache prune --keep-gb 0`), then give the same command again",
             ) from None
         raise BenchError(f"could not write {path}: {error.strerror or error}") from None

@@ -50,7 +50,6 @@ class Fitted:
     step: int
     curve: tuple[tuple[int, float], ...]
     state: Mapping[str, Tensor] = field(repr=False)
-    decoding: int = 0
 
     def weights(self) -> list[float] | None:
         """The learned share of each layer, or None where there is only one."""

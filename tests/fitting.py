@@ -12,7 +12,8 @@ from torch.nn import functional
 from earbench.contract import Clip, Corpus, Fold, Head, Labels, Recipe, Split, Task, TaskCard
 from earbench.extract import Shelf
 from earbench.kit.classification import hits
-from earbench.kit.heads.pooled import PooledLinear
+from earbench.kit.heads.ctc import BothWays
+from earbench.kit.heads.pooled import PooledLinear, mean_over_time
 from earbench.kit.metrics.accuracy import ACCURACY
 from earbench.kit.seeds import derive
 from earbench.plan import Cell, Plan, Request
@@ -63,6 +64,21 @@ class TorchDropping(Dropping):
 
     def forward(self, x, lengths):
         return self.classify(self.drop(x))
+
+
+class Recurrent(Dropping):
+    """A linear layer behind a bidirectional LSTM, torch's own dropout and the mean over time."""
+
+    def __init__(self, width, labels):
+        super().__init__(width, labels)
+        self.recurrent, self.drop = BothWays(width, 4), nn.Dropout(0.2)
+        self.classify = nn.Linear(8, len(labels))
+
+    def forward(self, x, lengths):
+        return self.classify(mean_over_time(self.over_time(x, lengths), lengths))
+
+    def over_time(self, x, lengths):
+        return self.drop(self.recurrent(x, lengths))
 
 
 class Clock(Dropping):
@@ -132,6 +148,9 @@ class MadeUp:
         rows = [self._rows(key) for key in keys]
         return torch.cat(rows), torch.tensor([len(one) for one in rows])
 
+    def clip(self, key, layers):
+        return self._rows(key)[:, layers]
+
     def _rows(self, key):
         colour, _, number = key.split("-")
         random = np.random.default_rng([int(number), COLOURS.index(colour)])
@@ -146,7 +165,8 @@ def split(name, count, groups=25):
     start = {"train": 0, "valid": 10_000, "test": 20_000}[name.split("/")[0]]
     start += 100_000 * (int(name.split("/")[1]) if "/" in name else 0)
     ids = [f"{COLOURS[number % 3]}-{name}-{start + number}" for number in range(count)]
-    return Split(tuple(Clip(one, Path("x.wav"), one.split("-")[0], f"p{n % groups}") for n, one in enumerate(ids)))
+    clips = tuple(Clip(one, Path("x.wav"), one.split("-")[0], f"p{n % groups}") for n, one in enumerate(ids))
+    return Split(clips, seconds=(1.0,) * count)
 
 
 def fold(number=0, test=60):

@@ -1,14 +1,30 @@
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from fakes import cut
-from fitting import COLOURS, RECIPE, Colours, Dropping, MadeUp, Normed, TorchDropping, bench, fold, rates, split
+from fitting import (
+    COLOURS,
+    CPU,
+    RECIPE,
+    Colours,
+    Dropping,
+    MadeUp,
+    Normed,
+    Recurrent,
+    TorchDropping,
+    bench,
+    fold,
+    rates,
+    split,
+)
 
 from earbench import examples, files, fit
-from earbench.examples import Examples
+from earbench.examples import Framed, Pooled
 from earbench.fit import better, grid, predict
+from earbench.frames import Resident
 from earbench.kit.heads.pooled import PooledLinear
 from earbench.kit.metrics.accuracy import ACCURACY
 
@@ -45,7 +61,11 @@ def scripted(monkeypatch):
 
     def say(scores):
         said = {rate: iter(values) for rate, values in scores.items()}
-        monkeypatch.setattr(fit, "_valid_scores", lambda _, stack: [next(said[one.lr]) for one in stack.recipes])
+
+        def scores_of(_, stacks):
+            return [next(said[recipe.lr]) for stack in stacks for recipe in stack.recipes]
+
+        monkeypatch.setattr(fit, "_valid_scores", scores_of)
 
     return say
 
@@ -74,27 +94,26 @@ def test_training_on_means_and_on_frames_agrees(tmp_path, quiet):
 
     framewise = bench(tmp_path / "frames", [recipe], Colours(grain="frame"), frames)
     pooled = bench(tmp_path / "means", [recipe], Colours(), Means(layers=3))
-    assert framewise.train.framewise
-    assert len(framewise.train.rows) > 2 * len(pooled.train.rows)
+    assert len(framewise.train.frames.held) > 2 * len(pooled.train.rows)
     (one,), (other,) = fits(framewise, quiet), fits(pooled, quiet)
     for name, value in other.state.items():
         torch.testing.assert_close(one.state[name], value, atol=1e-4, rtol=0)
-    assert predict(framewise, one, framewise.valid, {}) == predict(pooled, other, pooled.valid, {})
+    assert predict(framewise, one, framewise.valid, [{}]) == predict(pooled, other, pooled.valid, [{}])
 
 
 def test_a_batch_of_frames_holds_each_clips_own_frames_and_zeros():
-    part = split("train", 3)
-    rows = torch.arange(6.0).reshape(6, 1, 1) + 1
-    held = Examples(part, rows, torch.tensor([2, 1, 3]), torch.tensor([0, 1, 2]), torch.ones(3), True)
-    x, lengths, targets, _ = held.batch(torch.tensor([2, 0]))
+    held = Resident((1, 1), torch.arange(6.0).reshape(6, 1, 1) + 1, [0, 2, 3, 6])
+    one = Framed(split("train", 3), held, Colours(grain="frame"), COLOURS, 0.02, 0.01, CPU)
+    ((x, lengths, targets, _),) = one.batches([[2, 0]])
     assert x.shape == (2, 1, 3, 1)
     assert x.flatten(1).tolist() == [[4, 5, 6], [1, 2, 0]]
     assert (lengths.tolist(), targets.tolist()) == ([3, 2], [2, 0])
 
 
 def test_one_layer_of_a_split_is_that_layer():
-    held = Examples(split("train", 1), torch.arange(6.0).reshape(1, 3, 2), *[torch.ones(1)] * 3, False)
+    held = Pooled(split("train", 1), torch.arange(6.0).reshape(1, 3, 2), *[torch.ones(1)] * 2)
     assert held.layer(1).rows.tolist() == [[[2.0, 3.0]]]
+    assert held.layer(1).shape == (1, 2)
 
 
 def test_the_grid_learns(tmp_path, quiet):
@@ -102,17 +121,17 @@ def test_the_grid_learns(tmp_path, quiet):
     found = fits(one, quiet)
     assert found[0].valid > 90
     assert found[0].valid > found[1].valid
-    said = predict(one, found[0], one.valid, {})
+    (said,) = predict(one, found[0], one.valid, [{}])
     assert ACCURACY.value(one.task.rows(one.fold.valid, said), np.ones(30)) == found[0].valid
 
 
 def test_what_a_head_says_is_said_by_clip_however_many_are_judged_together(tmp_path, quiet, monkeypatch):
     one = bench(tmp_path, [RECIPE])
     (found,) = fits(one, quiet)
-    whole = predict(one, found, one.valid, {})
+    whole = predict(one, found, one.valid, [{}])
     monkeypatch.setattr(examples, "EVALUATE_CLIPS", 7)
-    assert predict(one, found, one.valid, {}) == whole
-    assert list(whole) == [clip.id for clip in one.fold.valid.clips]
+    assert predict(one, found, one.valid, [{}]) == whole
+    assert list(whole[0]) == [clip.id for clip in one.fold.valid.clips]
 
 
 def test_training_stops_after_patience_judgements_and_keeps_the_best_state(tmp_path, quiet, scripted):
@@ -155,24 +174,46 @@ def test_a_recipe_that_stops_leaves_the_others_as_they_would_be_alone(tmp_path, 
             torch.testing.assert_close(one.state[name], other.state[name], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("number", [1, 2, 5, 7])
-@pytest.mark.parametrize("head", [None, Dropping, Normed, TorchDropping])
+@pytest.mark.parametrize(
+    ("number", "head"), [*product([1, 2, 4, 6], [None, Dropping, Normed, TorchDropping]), (4, Recurrent)]
+)
 def test_a_fit_cut_off_after_any_judgement_ends_with_the_same_digits(number, head, tmp_path, quiet, kill):
-    task = Colours(head) if head else Colours()
-    grid_ = rates(1e-1, 1e-2, 1e-3, 1e-4, steps=60, every=5, patience=2, accum=2)
-    expected = fits(bench(tmp_path / "whole", grid_, task, HARD), quiet)
+    task, store = on(head)
+    grid_ = rates(1e-1, 1e-2, 1e-3, 1e-4, steps=60, every=5, patience=3, accum=2)
+    expected = fits(bench(tmp_path / "whole", grid_, task, store), quiet)
     assert len({one.curve[-1][0] for one in expected}) > 1, "some recipes have to stop before others"
-    broken = bench(tmp_path / "broken", grid_, task, HARD)
+    broken = bench(tmp_path / "broken", grid_, task, store)
     kill(number)
     with pytest.raises(Killed):
         fits(broken, quiet)
     assert_same(fits(broken, quiet), expected)
 
 
+@pytest.mark.parametrize("head", [Dropping, Normed, TorchDropping, Recurrent])
+def test_recipes_in_lock_step_end_with_the_digits_that_each_ends_with_alone(head, tmp_path, quiet):
+    """Heads that draw from their own or from torch's generator; some stop before others."""
+    task, store = on(head)
+    grid_ = rates(1e-1, 1e-2, 1e-3, steps=40, every=5, patience=2, accum=2)
+    grid_ += [RECIPE.with_(steps=40, every=5, accum=2, optimiser=kind, weight_decay=0.1) for kind in ("adamw", "sgd")]
+    together = fits(bench(tmp_path / "together", grid_, task, store), quiet)
+    assert len(list((tmp_path / "together").iterdir())) == 1
+    assert len({one.curve[-1][0] for one in together}) > 1
+    for number, one in enumerate(grid_):
+        (alone,) = fits(bench(tmp_path / str(number), [one], task, store), quiet)
+        assert_same([replace(alone, recipe=number)], together[number : number + 1])
+
+
+def on(head):
+    """A task with this head, and features that it can be trained on."""
+    if head is Recurrent:
+        return Colours(head, grain="frame"), MadeUp(noise=1.5, frames=9)
+    return Colours(head) if head else Colours(), HARD
+
+
 def test_a_finished_fit_is_not_trained_again(tmp_path, quiet, monkeypatch):
     one = bench(tmp_path, rates(1e-2, 1e-3, patience=1, steps=400))
     expected = fits(one, quiet)
-    monkeypatch.setattr("earbench.stack.Stack.step", None)
+    monkeypatch.setattr("earbench.stack.Stack.add", None)
     assert_same(fits(one, quiet), expected)
 
 
@@ -280,11 +321,11 @@ def test_nothing_outside_draws_from_the_heads_start(tmp_path, quiet):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_recipes_of_different_shape_train_in_stacks_of_their_own_and_come_back_in_order(tmp_path, quiet):
+def test_recipes_of_different_shape_train_apart_and_come_back_in_order(tmp_path, quiet):
     recipes = [RECIPE, RECIPE.with_(batch=4), RECIPE.with_(lr=1e-3), RECIPE.with_(optimiser="sgd")]
     one = bench(tmp_path, recipes)
     assert [found.recipe for found in fits(one, quiet, recipes=[3, 0, 1, 2])] == [3, 0, 1, 2]
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 2, "one state for each batch size"
 
 
 def test_layers_and_seeds_are_saved_apart(tmp_path, quiet):

@@ -27,7 +27,7 @@ def test_the_score_is_the_metric_on_the_test_split(tmp_path, quiet):
     ((name, seed, rows),) = said.rows
     assert (name, seed, rows.ids) == ("fold0", 0, tuple(clip.id for clip in one.test.clips))
     assert said.scores()["accuracy"]["value"] == 100 * rows.arrays["hit"].mean()
-    valid = predict(open_(one), head, open_(one).valid, {})
+    (valid,) = predict(open_(one), head, open_(one).valid, [{}])
     assert ACCURACY.value(Colours().rows(one.valid, valid), np.ones(30)) == head.valid
 
 

@@ -13,6 +13,7 @@ from earbench.errors import BenchError, RequestError, UnknownName
 from earbench.plan import by_effort, check_layers, deviations, expand, freeze, plain, public_name, upstream_digest
 
 RECIPE = Recipe(lr=1e-3, batch=32, steps=200_000, every=5_000, clip=1.0)
+EPOCHS = RECIPE.with_(steps=100, every=3, unit="epoch")
 
 
 class Learned(CountingUpstream):
@@ -256,7 +257,11 @@ def test_an_answer_that_cannot_be_digested_is_an_error(answer):
         ("standard", 64, RECIPE, RECIPE.with_(every=50, patience=10)),
         ("standard", 10_000_000, RECIPE, RECIPE.with_(every=5_000, patience=10)),
         ("standard", 3_200, RECIPE.with_(every=20), RECIPE.with_(every=20, patience=10)),
-        ("standard", 3_200, RECIPE.with_(patience=3), RECIPE.with_(every=100, patience=3)),
+        ("standard", 3_200, RECIPE.with_(patience=3), RECIPE.with_(patience=3)),
+        ("standard", 3_200, EPOCHS.with_(patience=3), EPOCHS.with_(patience=3)),
+        ("standard", 3_200, EPOCHS, EPOCHS.with_(unit="step", steps=10_000, every=100, patience=10)),
+        ("reference", 3_200, EPOCHS, EPOCHS),
+        ("quick", 3_200, EPOCHS, EPOCHS.with_(unit="step", steps=300, every=100)),
         ("standard", 6_400, RECIPE.with_(accum=2), RECIPE.with_(accum=2, every=100, patience=10)),
         ("quick", 3_200, RECIPE, RECIPE.with_(steps=300, every=100)),
         ("quick", 3_200, RECIPE.with_(steps=2), RECIPE.with_(steps=2, every=1)),

@@ -190,6 +190,20 @@ def test_a_repaired_plugin_is_found_at_once(installed, cards):
     assert "error" not in cards()["fake"]
 
 
+def test_a_second_name_of_a_plugin_says_whose_alias_it_is(installed, cards):
+    installed("one", {"fake": "one_plugin:Fake", "phony": "one_plugin:Fake"}, one_plugin=PLUGIN)
+    found = cards()
+    assert (found["fake"]["alias_of"], found["phony"]["alias_of"]) == (None, "fake")
+    assert found["phony"]["licence"] == found["fake"]["licence"]
+
+
+def test_every_alias_of_ours_names_an_entry_point_of_the_same_plugin(tmp_path):
+    for kind in ("upstream", "task"):
+        for card in registry.cards(kind, tmp_path):
+            if card["alias_of"]:
+                assert registry.load(kind, card["alias_of"]) is registry.load(kind, card["name"])
+
+
 def test_cards_are_plain_data_with_the_metrics_of_tasks(tmp_path):
     (card,) = (card for card in registry.cards("task", tmp_path) if card["name"] == "ks")
     assert card["metrics"] == [{"name": "accuracy", "unit": "%", "better": "higher"}]

@@ -2,12 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fitting import COLOURS, RECIPE, Colours, MadeUp, bench, fold, opener, shelf, split
+from fitting import COLOURS, CPU, RECIPE, Colours, MadeUp, bench, fold, opener, shelf, split
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from earbench.contract import Labels, Split
+from earbench.examples import examples
 from earbench.measure import measure
 from earbench.search import search
 from earbench.simple import NEIGHBOURS, columns
@@ -25,9 +26,7 @@ def sides(tmp_path):
 
 
 def seen(one, store):
-    rows, lengths = shelf(store, one.fold).read(one.fold.test.clips)
-    nothing = one.train.targets.new_full((len(lengths),), -1)
-    return replace(one.train, split=one.fold.test, rows=rows, lengths=lengths, targets=nothing)
+    return examples(one.task, one.fold.test, None, shelf(store, one.fold), CPU)
 
 
 def by_hand(model, one, test, layer):

@@ -163,6 +163,57 @@ def report(
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="An encoder with records, as the boards name it.")],
+    second: Annotated[str, typer.Argument(help="Another one.")],
+    results: Results = None,
+    config: Config = None,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Is one encoder really better? A paired test per task both were scored on, Holm-corrected over tasks."""
+    with told(debug):
+        from dataclasses import asdict
+
+        from earbench import compare as comparing
+        from earbench import record
+
+        found = comparing.compare(first, second, record.every(settings_for(config, results).results))
+        show([asdict(one) for one in found] if json_ else comparing.rows(found, first, second), json_)
+
+
+@app.command()
+def pretrain(
+    method: Annotated[str, typer.Argument(help="How to learn: cpc")],
+    data: Annotated[Path, typer.Option("--data", help="A folder of audio; its folders are the speakers.")],
+    out: Annotated[Path | None, typer.Option(help="Where checkpoints, log and weights go; kept to go on from.")] = None,
+    steps: Annotated[int, typer.Option(help="Train up to this step.")] = 10_000,
+    batch: Annotated[int | None, typer.Option(help="Stretches per step; the method's own if not given.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate; the method's own if not given.")] = None,
+    every: Annotated[int, typer.Option(help="Save, and judge on held-out audio, every so many steps.")] = 100,
+    probe: Annotated[str, typer.Option(help="The task of the probe curve, or 'none'.")] = "ks",
+    probe_every: Annotated[int, typer.Option(help="Probe every so many steps.")] = 500,
+    perturb: Annotated[bool, typer.Option("--perturb", help="Change speed, microphone and noise of batches.")] = False,
+    seed: Annotated[int, typer.Option(help="What everything random is drawn from.")] = 0,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps, …")] = None,
+    cache: Cache = None,
+    config: Config = None,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train an encoder of ours on your audio; a run that was stopped goes on when the command is given again."""
+    with told(debug):
+        settings = settings_for(config, cache=cache, device=device)
+        from earbench.pretrain import command
+        from earbench.progress import Progress
+
+        task = None if probe == "none" else probe
+        wish = command.Wish(method, data, out, steps, batch, rate, every, task, probe_every, perturb, seed)
+        outcome = command.pretrain(wish, settings, Progress(quiet=json_))
+        print(json.dumps(outcome, indent=1) if json_ else command.told(outcome))
+
+
+@app.command()
 def doctor(config: Config = None, json_: Json = False, debug: Debug = False) -> None:
     """Versions, devices, data folders, broken packages, with the line that repairs each."""
     with told(debug):

@@ -37,10 +37,12 @@ def run_all(
     progress = Progress(quiet=as_json)
     if not upstreams or not tasks:
         raise RequestError(f"--{'task' if upstreams else 'upstream'} is empty")
-    requests = [Request(name, task, **options) for name in upstreams for task in expand(tasks, settings.suites)]
-    for request in requests:
-        registry.load("upstream", registry.split_spec(request.upstream)["name"])
-        registry.load("task", request.task)
+    for name in upstreams:
+        registry.load("upstream", registry.split_spec(name)["name"])
+    plugins: dict[Any, str] = {}
+    for task in expand(tasks, settings.suites):
+        plugins.setdefault(registry.load("task", task), task)  # a task under two names runs once
+    requests = [Request(name, task, **options) for name in upstreams for task in plugins.values()]
     done: list[Any] = []
     code = 0
     for request in requests:
@@ -105,7 +107,7 @@ def _print_forecasts(done: Sequence[Forecast], as_json: bool) -> None:
             "task": one.task,
             "clips": f"{one.clips:,}",
             "hours": f"{one.hours:.2f}",
-            "disk": f"{one.disk_bytes / 1e6:,.1f} MB",
+            "disk": _disk(one),
             "extraction": _duration(one.extract_seconds),
             "heads": str(one.heads),
             "steps": f"up to {one.steps:,}",
@@ -114,6 +116,12 @@ def _print_forecasts(done: Sequence[Forecast], as_json: bool) -> None:
         for one in done
     ]
     print(tabulate(rows, headers="keys", disable_numparse=True))
+
+
+def _disk(one: Forecast) -> str:
+    """What the features take; or, over the budget, how often the encoder runs because they are not kept."""
+    need = f"{one.disk_bytes / 1e6:,.1f} MB"
+    return f"{need}, over budget_gb: streamed in up to {one.passes:,.0f} passes" if one.streams else need
 
 
 def _duration(seconds: float) -> str:
@@ -134,6 +142,7 @@ def prepared(name: str, where: str | None, settings: Settings) -> dict[str, Any]
     facts: dict[str, Any] = {"name": name, "corpus": corpus.id, "page": corpus.page, "licence": corpus.licence}
     try:
         place = data.locate(corpus, name, where, settings, Progress())
+        task = data.at(task, ANY_ENCODER, place)
         folds = data.folds_of(task, ANY_ENCODER, place)
         differences = data.census_differences(task, folds, place)
         found = dict(task.census(folds))

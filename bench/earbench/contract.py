@@ -263,6 +263,9 @@ class UpstreamPlugin(Protocol):
 class Recipe:
     """One point of the head grid. One step is `accum` batches; `every` steps the valid split is judged, and training
     ends after `patience` judgements without a better one (None: never before `steps`).
+
+    With `unit` "epoch", `steps` and `every` count passes over the units of the train split; the engine turns them into
+    steps fold by fold, since folds differ in size.
     """
 
     lr: float
@@ -274,6 +277,7 @@ class Recipe:
     clip: float | None = None
     accum: int = 1
     patience: int | None = None
+    unit: Literal["step", "epoch"] = "step"
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def with_(self, **changes: Any) -> Recipe:
@@ -297,7 +301,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, output: Tensor, lengths: Tensor | None, targets: Tensor, target_lengths: Tensor) -> Tensor:
-        """The scalar that training minimises. `targets` are padded with zeros to `target_lengths`."""
+        """The scalar that training minimises. `targets` are padded with zeros to the longest of `target_lengths`."""
 
     @abstractmethod
     def predict(self, output: Tensor, lengths: Tensor | None, times: Tensor | None, **decoding: Any) -> list[Any]:
@@ -344,12 +348,21 @@ class Metric:
 class Task(ABC):
     """A question put to the features: facts and a few methods, no training loop of its own."""
 
-    card: ClassVar[TaskCard]
-    layers: ClassVar[str] = "mix"
-    select: ClassVar[str]
+    card: TaskCard
+    layers: str = "mix"
+    select: str
     """What the valid split is judged by: the name of a metric, or "loss"."""
-    search: ClassVar[Search] = "fold"
-    decodings: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    search: Search = "fold"
+    decodings: tuple[Mapping[str, Any], ...] = ({},)
+
+    def at(self, root: Path, upstream: UpstreamCard) -> Task:
+        """The task as the corpus under `root` states it, for this encoder: itself, unless overridden.
+
+        Some corpora carry their own labels, metrics and audio at several rates (HEAR's task folders do); before they
+        are found, a card can only say what is usual. The engine asks this once the corpus is located, and everything
+        below of what it got.
+        """
+        return self
 
     @abstractmethod
     def folds(self, root: Path, upstream: UpstreamCard) -> Sequence[Fold]:
@@ -371,7 +384,10 @@ class Task(ABC):
         """The published grid (small declared recipes on the demo corpus). The engine adds early stopping by effort."""
 
     def batches(self, split: Split, recipe: Recipe, rng: np.random.Generator) -> Iterator[Sequence[int]]:
-        """Endless batches of clip indices: epochs of shuffled units, one clip of each pool per visit."""
+        """Endless batches of clip indices: epochs of shuffled units, one clip of each pool per visit.
+
+        Of `recipe` only the batch size counts: recipes that share it see the same batches, made once for all of them.
+        """
         from earbench.kit.sampling import shuffled
 
         return shuffled(split, recipe.batch, rng)

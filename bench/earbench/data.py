@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,6 +72,12 @@ def locate(corpus: Corpus, task: str, data: str | None, settings: Settings, prog
     return Place(root.resolve(), False)
 
 
+def at(task: Task, card: UpstreamCard, place: Place) -> Task:
+    """The task as the corpus found at `place` states it."""
+    with _advised(task):
+        return task.at(place.root, card)
+
+
 def prepare(
     task: Task, card: UpstreamCard, place: Place, effort: str, partial: bool, settings: Settings, progress: Progress
 ) -> Prepared:
@@ -85,7 +92,7 @@ def prepare(
             f"check the unpacked archives with `bench prepare --task {task.card.name}`, or accept it with --partial",
         )
     if effort == "quick":
-        folds = [_quick(fold) for fold in folds]
+        folds = [quick(fold) for fold in folds]
     facts = verify(folds, settings.cache, progress)
     measured = tuple(_measured(fold, facts) for fold in folds)
     return Prepared(
@@ -127,13 +134,8 @@ def _splits(folds: Iterable[Fold]) -> Iterable[Split]:
 
 
 def folds_of(task: Task, card: UpstreamCard, place: Place) -> list[Fold]:
-    try:
+    with _advised(task):
         folds = list(task.folds(place.root, card))
-    except MissingCorpus as error:
-        raise MissingCorpus(
-            str(error),
-            f"`bench prepare --task {task.card.name}` says what to download; --data demo runs on the built-in corpus",
-        ) from None
     for fold in folds:
         for name, split in fold.splits().items():
             if not split.clips:
@@ -142,6 +144,18 @@ def folds_of(task: Task, card: UpstreamCard, place: Place) -> list[Fold]:
         raise BenchError(f"task '{task.card.name}' gives two folds the same name")
     _check_ids(task, folds)
     return folds
+
+
+@contextmanager
+def _advised(task: Task) -> Iterator[None]:
+    """A corpus that cannot be read is told with where to turn next."""
+    try:
+        yield
+    except MissingCorpus as error:
+        raise MissingCorpus(
+            str(error),
+            f"`bench prepare --task {task.card.name}` says what to download; --data demo runs on the built-in corpus",
+        ) from None
 
 
 def _check_ids(task: Task, folds: list[Fold]) -> None:
@@ -174,7 +188,7 @@ def _measured(fold: Fold, facts: Mapping[Path, Facts]) -> Fold:
     return fold.each(lambda _, split: replace(split, seconds=tuple(seconds(clip) for clip in split.clips)))
 
 
-def _quick(fold: Fold) -> Fold:
+def quick(fold: Fold) -> Fold:
     """The fold cut to a smoke run: units are kept by the digest of their first clip's id, so every label survives
     (as many as there is room for, where nearly every clip has a label of its own).
     """

@@ -109,8 +109,7 @@ def _scores(measured: Measured) -> dict[str, Any]:
 
 
 def _cost(cell: Cell, shelf: Shelf, prepared: Prepared, fit_seconds: float) -> dict[str, Any]:
-    keys = set(shelf.keys.values())
-    cost = shelf.store.cost(keys)
+    cost = shelf.cost()
     audio_seconds = cost["audio_seconds"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return cost | {
@@ -119,7 +118,7 @@ def _cost(cell: Cell, shelf: Shelf, prepared: Prepared, fit_seconds: float) -> d
         "parameters": sum(parameter.numel() for parameter in cell.upstream.parameters()),
         "feature_rate": 1 / cell.upstream.hop,
         "feature_bytes": estimate_bytes(cell.upstream, cell.grain, distinct(prepared)),
-        "clips": len(keys),
+        "clips": len(set(shelf.keys.values())),
         "process_peak_bytes": peak,
         "peak_device_bytes": torch.cuda.max_memory_allocated(cell.device) if cell.device.type == "cuda" else None,
     }

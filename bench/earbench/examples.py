@@ -1,72 +1,129 @@
-"""One split as a head sees it: features and answers, resident on the device, batches by index."""
+"""One split as a head sees it: batches of features and answers, on the device."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from earbench.contract import Space, Split, Task
-from earbench.extract import Shelf
+from earbench.extract import Shelf, packs
+from earbench.frames import Frames, frames_of
 from earbench.stack import Batch
 
 EVALUATE_CLIPS = 2048
+EVALUATE_FRAMES = 8192
 
 
 @dataclass(frozen=True)
-class Examples:
-    """One split on the device: rows [sum of rows, layer, width], and what each clip should be answered with."""
+class Pooled:
+    """One split at grain `mean` or `clip`, wholly on the device: `rows` [clip, layer, width] and what each means."""
 
     split: Split
     rows: Tensor
-    lengths: Tensor
     targets: Tensor
     target_lengths: Tensor
-    framewise: bool
-    hop: float = 0.0
-    first: float = 0.0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Layers and width."""
+        return self.rows.shape[1], self.rows.shape[2]
+
+    def layer(self, number: int) -> "Pooled":
+        """The same split seen through one layer."""
+        return replace(self, rows=self.rows[:, number : number + 1].contiguous())
+
+    def batches(self, order: Sequence[Sequence[int]]) -> Iterator[Batch]:
+        """Features [clip, layer, width], no lengths, targets and their lengths, for each list of clip numbers.
+
+        All numbers are moved to the device at once: a step then waits for nothing.
+        """
+        numbers = torch.as_tensor(np.concatenate([np.asarray(one) for one in order]), device=self.rows.device)
+        for indices in torch.split(numbers, [len(one) for one in order]):
+            yield self.rows[indices], None, self.targets[indices], self.target_lengths[indices]
+
+    def order(self) -> list[Sequence[int]]:
+        """All clip numbers, as many at a time as are judged together."""
+        count = len(self.split.clips)
+        return [range(start, min(start + EVALUATE_CLIPS, count)) for start in range(0, count, EVALUATE_CLIPS)]
+
+    def times(self, lengths: Tensor | None) -> None:
+        """Pooled features have no frames, so no times."""
+
+
+@dataclass(frozen=True)
+class Framed:
+    """One split at grain `frame`, padded batch by batch. Without a `space`, nothing is asked for and targets are 0.
+
+    `answers` keeps the targets: how many frames a clip has may be known only once the encoder has seen it.
+    """
+
+    split: Split
+    frames: Frames
+    task: Task
+    space: Space | None
+    hop: float
+    first: float
+    device: torch.device
+    answers: dict[int, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Layers and width."""
+        return self.frames.shape
+
+    def layer(self, number: int) -> "Framed":
+        """The same split seen through one layer."""
+        return replace(self, frames=self.frames.layer(number))
+
+    def batches(self, order: Sequence[Sequence[int]]) -> Iterator[Batch]:
+        """Frames [clip, layer, time, width], true lengths, targets and their lengths, for each list of clip numbers."""
+        plain = [[int(number) for number in one] for one in order]
+        for numbers, (x, lengths) in zip(plain, self.frames.batches(plain, self.device), strict=True):
+            targets = [self._answer(number, count) for number, count in zip(numbers, lengths.tolist(), strict=True)]
+            padded, target_lengths = padded_targets(targets)
+            yield x, lengths.to(self.device), padded.to(self.device), target_lengths.to(self.device)
+
+    def order(self) -> list[Sequence[int]]:
+        """All clip numbers, of like durations together, with at most `EVALUATE_FRAMES` padded frames at a time."""
+        frames = [seconds / self.hop + 1 for seconds in self.split.seconds]
+        shortest_first = sorted(range(len(frames)), key=frames.__getitem__)
+        return list(packs(shortest_first, EVALUATE_FRAMES, frames.__getitem__))
 
     def times(self, lengths: Tensor | None) -> Tensor | None:
-        """Centres of the frames of a batch in seconds, [clip, time]; None for pooled features."""
+        """Centres of the frames of a batch in seconds, [clip, time]."""
         if lengths is None:
             return None
         steps = torch.arange(int(lengths.max()), device=lengths.device)
         return (self.first + self.hop * steps).expand(len(lengths), -1)
 
-    def batch(self, indices: Tensor) -> Batch:
-        """Features [clip, layer, width] (or [clip, layer, time, width] and true lengths), targets and their lengths."""
-        targets, target_lengths = self.targets[indices], self.target_lengths[indices]
-        if not self.framewise:
-            return self.rows[indices], None, targets, target_lengths
-        lengths = self.lengths[indices]
-        starts = (self.lengths.cumsum(0) - self.lengths)[indices]
-        steps = torch.arange(int(lengths.max()), device=lengths.device)
-        inside = steps < lengths[:, None]
-        rows = self.rows[torch.where(inside, starts[:, None] + steps, 0)] * inside[..., None, None]
-        return rows.transpose(1, 2), lengths, targets, target_lengths
-
-    def layer(self, number: int) -> "Examples":
-        """The same split seen through one layer."""
-        return replace(self, rows=self.rows[:, number : number + 1].contiguous())
-
-    def slices(self) -> Iterator[Tensor]:
-        """All clip numbers in order, as many at a time as are judged together."""
-        yield from torch.split(torch.arange(len(self.split.clips), device=self.rows.device), EVALUATE_CLIPS)
+    def _answer(self, number: int, frames: int) -> Tensor:
+        if self.space is None:
+            return torch.tensor(0)
+        if number not in self.answers:
+            times = self.first + self.hop * torch.arange(frames)
+            self.answers[number] = self.task.target(self.split.clips[number], times, self.space)
+        return self.answers[number]
 
 
-def examples(task: Task, split: Split, space: Space, shelf: Shelf, device: torch.device) -> Examples:
-    """The features and targets of one split, moved to `device` once."""
-    rows, lengths = shelf.read(split.clips)
-    framewise = task.card.grain == "frame"
-    hop, first = shelf.store.times()
-    times = [first + hop * torch.arange(int(length)) if framewise else None for length in lengths]
-    targets = [task.target(clip, at, space) for clip, at in zip(split.clips, times, strict=True)]
-    padded, target_lengths = _pad(targets)
-    rows, lengths = rows.to(device), lengths.to(device)
-    return Examples(split, rows, lengths, padded.to(device), target_lengths.to(device), framewise, hop, first)
+Examples = Pooled | Framed
 
 
-def _pad(targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def examples(task: Task, split: Split, space: Space | None, shelf: Shelf, device: torch.device) -> Examples:
+    """Features of one split and, where there is a `space` to answer in, its targets; without, these stay unread."""
+    if task.card.grain == "frame":
+        return Framed(split, frames_of(shelf, split.clips, device), task, space, *shelf.times(), device)
+    rows = shelf.read(split.clips)[0].to(device)
+    if space is None:
+        nothing = torch.zeros(len(rows), dtype=torch.long, device=device)
+        return Pooled(split, rows, nothing, nothing)
+    targets, lengths = padded_targets([task.target(clip, None, space) for clip in split.clips])
+    return Pooled(split, rows, targets.to(device), lengths.to(device))
+
+
+def padded_targets(targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Scalars stacked to [clip], anything else padded with zeros, and how long each was."""
     lengths = torch.tensor([target.shape[0] if target.dim() else 1 for target in targets])
     if targets[0].dim() == 0:
         return torch.stack(list(targets)), lengths

@@ -1,17 +1,22 @@
-"""Every distinct clip through the frozen encoder once, into the store.
+"""Every distinct clip through the frozen encoder once, into the store; frames that have no room there, when needed.
 
 Clips are sorted by length and packed by total samples. The packs are computed from the whole list, stored or not, so
-that a resumed run forwards the same packs as an undisturbed one. Decoding runs ahead in threads.
+that a resumed run forwards the same packs as an undisturbed one. At grain `frame` every clip is a pack of its own: its
+frames are then the same bits whenever and beside whatever it is forwarded, so storing or streaming cannot change a
+score. Decoding runs ahead in threads.
 """
 
 import itertools
+import os
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,10 +31,15 @@ from earbench.plan import ENGINE, Cell
 from earbench.progress import Progress
 from earbench.store import Damaged, Store, prune
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 SHARD_BYTES = 256 * 2**20
 SHARD_SECONDS = 20.0
 SHORTEST = 0.1
 AHEAD = 4
+MEMORY_SHARE = 0.25
+"""Of a device's free memory (of all memory, on a CPU): what the frames of a run may take there."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +51,71 @@ class Item:
     seconds: float
 
 
+@dataclass
+class Encoder:
+    """The encoder of a run whose frames are not stored: one clip after another, and an account of the work."""
+
+    cell: Cell
+    dtype: str
+    hop: float = 0.0
+    first: float = 0.0
+    seconds: float = 0.0
+    audio_seconds: float = 0.0
+
+    def rows(self, clip: Clip, wave: audio.Samples) -> Tensor:
+        """The clip's frames [time, layer, width], the same bits as the store would hold."""
+        started = time.perf_counter()
+        encoded = encode(self.cell.upstream, [wave], "frame", self.dtype, self.cell.device)
+        _check_finite(self.cell, [clip], encoded)
+        self.hop, self.first = encoded.hop, encoded.first
+        self.seconds += time.perf_counter() - started
+        self.audio_seconds += len(wave) / self.cell.upstream.sample_rate
+        return encoded.rows[0]
+
+
 @dataclass(frozen=True)
 class Shelf:
-    """The features of a run: a store that holds all of them, and the key of every clip id."""
+    """The features of a run: a store that holds all of them, and the key of every clip id.
+
+    `frames` says how batches of frames come about: held on the device, read from the store ("mapped"), or made by
+    the `encoder` each time. It never changes a bit of them.
+    """
 
     store: Store
     keys: dict[str, str]
+    frames: Literal["resident", "mapped", "streamed"] = "resident"
+    encoder: Encoder | None = None
 
     def read(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
-        """Rows of `clips` in order, [sum of rows, layer, width] in float32, and the number of rows of each clip."""
-        rows, lengths = self.store.read([self.keys[clip.id] for clip in clips])
-        return rows.float(), lengths
+        """Rows of `clips` in order, [sum of rows, layer, width] as stored, and the number of rows of each clip."""
+        return self.store.read([self.keys[clip.id] for clip in clips])
+
+    def times(self) -> tuple[float, float]:
+        """Frame spacing and centre of the first frame, in seconds."""
+        return (self.encoder.hop, self.encoder.first) if self.encoder else self.store.times()
+
+    def cost(self) -> dict[str, Any]:
+        """What the encoder's work took: when the shards were made, or in all passes of this run."""
+        if not self.encoder:
+            return self.store.cost(set(self.keys.values())) | {"features": self.frames}
+        spent = {"extract_seconds": self.encoder.seconds, "audio_seconds": self.encoder.audio_seconds}
+        return spent | {"extracted_on": [str(self.encoder.cell.device)], "features": self.frames}
 
 
 def extract(cell: Cell, prepared: Prepared, settings: Settings, workspace: Path, progress: Progress) -> Shelf:
-    """Features of every clip of the run: from the store in `workspace` where they are there, else computed."""
+    """Features of every clip of the run: from the store in `workspace` where they are there, else computed.
+
+    Frames that do not fit the store's budget are left to be made batch by batch.
+    """
     items = distinct(prepared)
     keys = {clip.id: digest_of(prepared.content(clip)) for clip in prepared.clips()}
     store = store_of(cell, settings, workspace)
+    if streams(cell, items, store, settings):
+        need = estimate_bytes(cell.upstream, "frame", items) / 1e9
+        progress.warn(
+            f"frames need {need:,.2f} GB, over budget_gb = {settings.budget_gb:g}: the encoder runs in every epoch"
+        )
+        return Shelf(store, keys, "streamed", _encoder(cell, items[0].clip, settings))
     _make_room(cell, items, store, settings, workspace)
     while True:
         with store.extracting(progress):
@@ -68,7 +125,21 @@ def extract(cell: Cell, prepared: Prepared, settings: Settings, workspace: Path,
         except Damaged as damage:
             progress.warn(f"{damage}; extracting them again")
             continue
-        return Shelf(store, keys)
+        fits = cell.grain != "frame" or estimate_bytes(cell.upstream, "frame", items) <= memory(cell.device)
+        return Shelf(store, keys, "resident" if fits else "mapped")
+
+
+def streams(cell: Cell, items: Sequence[Item], store: Store, settings: Settings) -> bool:
+    """Whether the frames of `items` have to be made anew for every batch: they are not all there, and have no room."""
+    over = cell.grain == "frame" and estimate_bytes(cell.upstream, "frame", items) > settings.budget_gb * 1e9
+    return over and bool(store.missing(item.key for item in items))
+
+
+def memory(device: torch.device) -> float:
+    """Bytes of `device` that the frames of a run may take."""
+    if device.type == "cuda":
+        return MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]
+    return MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def store_of(cell: Cell, settings: Settings, workspace: Path) -> Store:
@@ -86,16 +157,25 @@ def distinct(prepared: Prepared) -> tuple[Item, ...]:
     return tuple(sorted(found.values(), key=lambda item: (item.seconds, item.key)))
 
 
-def packs(items: Sequence[Item], pack_seconds: float) -> list[list[Item]]:
-    """Items cut into runs whose padded length (count times the longest) is at most `pack_seconds`, none empty."""
-    found: list[list[Item]] = []
+def packs(items: Iterable[T], room: float, size: Callable[[T], float]) -> list[list[T]]:
+    """Items, smallest first, cut into runs whose padded size (count times the largest) is at most `room`, none empty.
+
+    >>> packs([1, 1, 2, 5, 9], 6, float)
+    [[1, 1, 2], [5], [9]]
+    """
+    found: list[list[T]] = []
     for item in items:
-        longest = max(item.seconds, SHORTEST)
-        if found and (len(found[-1]) + 1) * longest <= pack_seconds:
+        if found and (len(found[-1]) + 1) * size(item) <= room:
             found[-1].append(item)
         else:
             found.append([item])
     return found
+
+
+def packs_of(items: Sequence[Item], grain: Grain, settings: Settings) -> list[list[Item]]:
+    """What is forwarded together: as much as `pack_seconds` hold, or at grain `frame` every clip by itself."""
+    room = 0.0 if grain == "frame" else settings.pack_seconds
+    return packs(items, room, lambda item: max(item.seconds, SHORTEST))
 
 
 def estimate_bytes(upstream: Upstream, grain: Grain, items: Sequence[Item]) -> int:
@@ -109,7 +189,7 @@ def estimate_bytes(upstream: Upstream, grain: Grain, items: Sequence[Item]) -> i
 def encode(
     upstream: Upstream, waves: Sequence[audio.Samples], grain: Grain, dtype: str, device: torch.device
 ) -> "Encoded":
-    """Rows per wave at `grain`, on the CPU. Waves are padded together, or only with equals where the encoder needs it.
+    """Rows per wave at `grain`, on `device`. Waves are padded together, or only with equals where the encoder needs it.
 
     Running out of memory halves the batch, down to single waves; a single one that does not fit is an error.
     """
@@ -151,18 +231,21 @@ def _forward(
     autocast = torch.autocast(device.type, torch.bfloat16) if dtype == "bf16" else nullcontext()
     with torch.inference_mode(), autocast:
         if grain == "clip":
-            return Encoded(list(upstream.embed(batch, lengths).float().cpu()[:, None]), 0.0, 0.0)
+            return Encoded(list(upstream.embed(batch, lengths).float()[:, None]), 0.0, 0.0)
         features = upstream.encode(batch, lengths)
     if features.times is not None and grain == "frame":
-        raise BenchError("frames at irregular times cannot be stored yet")
+        raise BenchError(
+            f"upstream '{upstream.card.name}' gives frames at irregular times, and this task needs regular ones",
+            "tasks that look at whole clips (ks, for one) can use it",
+        )
     if grain == "mean":
-        return Encoded(list(features.pooled().cpu()[:, None]), features.hop, features.first)
+        return Encoded(list(features.pooled()[:, None]), features.hop, features.first)
     return Encoded(_frames(features), features.hop, features.first)
 
 
 def _frames(features: Features) -> list[Tensor]:
     """True frames of each clip, [time, layer, width] in float16; what does not fit half precision is infinite."""
-    half = features.frames.transpose(1, 2).to(torch.float16).cpu()
+    half = features.frames.transpose(1, 2).to(torch.float16)
     return [clip[:length] for clip, length in zip(half, features.lengths.tolist(), strict=True)]
 
 
@@ -185,18 +268,18 @@ def _is_memory(error: BaseException) -> bool:
 
 def _make_room(cell: Cell, items: Sequence[Item], store: Store, settings: Settings, workspace: Path) -> None:
     need, budget = estimate_bytes(cell.upstream, cell.grain, items), settings.budget_gb * 1e9
-    if need > budget:
+    missing = store.missing(item.key for item in items)
+    if need > budget and missing:
         raise BenchError(
             f"features of {len(items):,} clips need {need / 1e9:.2f} GB, the store may hold {settings.budget_gb:g} GB",
             "raise budget_gb in [cache] of bench.toml",
         )
-    new = need * len(store.missing(item.key for item in items)) / max(1, len(items))
-    prune(workspace, budget - new, keep=store.files_of(item.key for item in items))
+    prune(workspace, budget - need * len(missing) / max(1, len(items)), keep=store.files_of(item.key for item in items))
 
 
 def _fill(cell: Cell, items: Sequence[Item], store: Store, settings: Settings, progress: Progress) -> None:
     missing = store.missing(item.key for item in items)
-    todo = [pack for pack in packs(items, settings.pack_seconds) if any(item.key in missing for item in pack)]
+    todo = [pack for pack in packs_of(items, cell.grain, settings) if any(item.key in missing for item in pack)]
     if not todo:
         return
     cell.upstream.to(cell.device)
@@ -204,12 +287,12 @@ def _fill(cell: Cell, items: Sequence[Item], store: Store, settings: Settings, p
     writer = _Writer(store, str(cell.device))
     with (
         progress.bar(f"{cell.name}: extracting", round(total), "s of audio") as bar,
-        closing(_decoded(todo, cell)) as decoded,
+        closing(ahead(partial(_read, rate=cell.upstream.sample_rate), todo, AHEAD)) as decoded,
     ):
         try:
             for pack, waves in decoded:
                 encoded = encode(cell.upstream, waves, cell.grain, settings.dtype, cell.device)
-                _check_finite(cell, pack, encoded)
+                _check_finite(cell, [item.clip for item in pack], encoded)
                 fresh = [(item, rows) for item, rows in zip(pack, encoded.rows, strict=True) if item.key in missing]
                 writer.add(fresh, encoded)
                 bar.advance(sum(item.seconds for item in pack))
@@ -220,17 +303,18 @@ def _fill(cell: Cell, items: Sequence[Item], store: Store, settings: Settings, p
     cell.upstream.cpu()
 
 
-def _decoded(todo: Sequence[list[Item]], cell: Cell) -> Generator[tuple[list[Item], list[audio.Samples]]]:
-    """Packs with their samples; up to `AHEAD` packs are read before they are needed."""
-    rate = cell.upstream.sample_rate
+def ahead(work: Callable[[T], R], todo: Iterable[T], count: int) -> Generator[tuple[T, R]]:
+    """Every item with what `work` made of it, in order; threads are up to `count` items ahead of the caller."""
     with ThreadPoolExecutor(2) as pool:
-        waiting = deque(pool.submit(_read, pack, rate) for pack in todo[:AHEAD])
+        waiting: deque[tuple[T, Future[R]]] = deque()
         try:
-            for number, pack in enumerate(todo):
-                waves = waiting.popleft().result()
-                if number + AHEAD < len(todo):
-                    waiting.append(pool.submit(_read, todo[number + AHEAD], rate))
-                yield pack, waves
+            for item in todo:
+                waiting.append((item, pool.submit(work, item)))
+                if len(waiting) > count:
+                    first, made = waiting.popleft()
+                    yield first, made.result()
+            for first, made in waiting:
+                yield first, made.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -239,15 +323,23 @@ def _read(pack: Sequence[Item], rate: int) -> list[audio.Samples]:
     return [audio.read(item.clip, rate) for item in pack]
 
 
-def _check_finite(cell: Cell, pack: Sequence[Item], encoded: Encoded) -> None:
-    bad = [item.clip.id for item, rows in zip(pack, encoded.rows, strict=True) if not torch.isfinite(rows).all()]
+def _encoder(cell: Cell, clip: Clip, settings: Settings) -> Encoder:
+    """The encoder on its device; one clip tells it the frame times."""
+    cell.upstream.to(cell.device)
+    encoder = Encoder(cell, settings.dtype)
+    encoder.rows(clip, audio.read(clip, cell.upstream.sample_rate))
+    return encoder
+
+
+def _check_finite(cell: Cell, clips: Sequence[Clip], encoded: Encoded) -> None:
+    bad = [clip.id for clip, rows in zip(clips, encoded.rows, strict=True) if not torch.isfinite(rows).all()]
     if bad:
         what = "NaN or infinite features"
         if cell.grain == "frame":
             what += " (or larger than 65,504, the most that the half precision of stored frames holds)"
         raise BenchError(
             f"upstream '{cell.name}' gives {what} for {len(bad)} clips, the first: {bad[0]}",
-            f"`bench check --upstream {cell.request.upstream}` looks for the reason; nothing of this batch was stored",
+            f"`bench check --upstream {cell.request.upstream}` looks for the reason; nothing of this batch was kept",
         )
 
 
@@ -265,7 +357,7 @@ class _Writer:
     since: float = field(default_factory=time.perf_counter)
 
     def add(self, fresh: Sequence[tuple[Item, Tensor]], encoded: Encoded) -> None:
-        self.entries += [(item.key, rows) for item, rows in fresh]
+        self.entries += [(item.key, rows.cpu()) for item, rows in fresh]
         self.durations += [item.seconds for item, _ in fresh]
         self.bytes += sum(rows.nbytes for _, rows in fresh)
         self.hop, self.first = encoded.hop, encoded.first

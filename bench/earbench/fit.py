@@ -1,7 +1,7 @@
 """Heads on stored features: every recipe of the grid, each seed, one fold; judged by the valid split only.
 
-The features stay on the device and batches are index gathers. The state is saved at every judgement, so a kill costs
-at most one interval and the resumed run ends with the same digits.
+Recipes that see the same batches train in lock step, so one pass over the features feeds them all. The state is saved
+at every judgement, so a kill costs at most one interval and the resumed run ends with the same digits.
 """
 
 import itertools
@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from earbench import saved
-from earbench.contract import Fold, Metric, Recipe, Space, Task
-from earbench.examples import Examples
+from earbench.contract import Fold, Head, Metric, Recipe, Space, Task
+from earbench.examples import Examples, Pooled
 from earbench.files import digest_of
 from earbench.kit.seeds import derive, generator
 from earbench.plan import Plan
 from earbench.progress import Bar, Progress
+from earbench.saved import Team
 from earbench.stack import Probe, Stack, stack_size
 
 
@@ -57,22 +58,29 @@ class Fitted:
 
 
 def grid(bench: Bench, recipes: Sequence[int], seed: int, layer: int | None, progress: Progress) -> list[Fitted]:
-    """Train the plan's `recipes` (by number) from one seed. Recipes that can share a stack do; the rest follow."""
-    found: list[Fitted] = []
-    for group in _groups(bench, recipes):
-        probe = _probe(bench, bench.plan.recipes[group[0]], seed)
-        size = stack_size(probe, len(group), bench.device)
-        for start in range(0, len(group), size):
-            found += _train(bench, group[start : start + size], seed, layer, progress)
+    """Train the plan's `recipes` (by number) from one seed. Recipes that see the same batches train in lock step."""
+    groups = in_step(bench.plan.recipes, recipes)
+    found = [fit for group in groups for fit in _train(bench, group, seed, layer, progress)]
     return sorted(found, key=lambda fitted: recipes.index(fitted.recipe))
 
 
-def predict(bench: Bench, fitted: Fitted, examples: Examples, decoding: Mapping[str, Any]) -> dict[str, Any]:
-    """What a trained head says of each clip of `examples`, by clip id."""
+def predict(
+    bench: Bench, fitted: Fitted, examples: Examples, decodings: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """What a trained head says of each clip of `examples`, by clip id, once for each decoding."""
     recipe = bench.plan.recipes[fitted.recipe]
     stack = Stack(_probe(bench, recipe, fitted.seed), [recipe], bench.device)
     stack.become(fitted.state)
-    return _predictions(stack, examples, decoding)[0]
+    return _predictions([stack], examples, decodings)[0]
+
+
+def in_step(recipes: Sequence[Recipe], numbers: Sequence[int]) -> list[list[int]]:
+    """`numbers`, those of one batch size and schedule together: they train in lock step."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for number in numbers:
+        one = recipes[number]
+        found.setdefault((one.batch, one.accum, one.steps, one.every), []).append(number)
+    return list(found.values())
 
 
 def better(metric: Metric | None, new: float, old: float) -> bool:
@@ -89,42 +97,67 @@ def judge(task: Task) -> Metric | None:
     return next(metric for metric in task.card.metrics if metric.name == task.select)
 
 
-# ---- one stack, from its first step to its last ----------------------------------------------------------------------
+# ---- one group of recipes, from its first step to its last -----------------------------------------------------------
 
 
 def _train(bench: Bench, numbers: Sequence[int], seed: int, layer: int | None, progress: Progress) -> list[Fitted]:
-    recipes = [bench.plan.recipes[number] for number in numbers]
-    stack = Stack(_probe(bench, recipes[0], seed), recipes, bench.device)
-    lanes = [saved.Lane(number) for number in numbers]
-    path = bench.folder / f"{digest_of([bench.fold.name, seed, layer, list(numbers)])}.safetensors"
+    recipe = bench.plan.recipes[numbers[0]]
     title = f"{bench.task.card.name}: {len(numbers)} recipe{'s' if len(numbers) > 1 else ''}, seed {seed}"
-    with progress.bar(title, recipes[0].steps, "steps") as bar, _one_thread(bench), torch.random.fork_rng():
+    with progress.bar(title, recipe.steps, "steps") as bar, _one_thread(bench), torch.random.fork_rng():
         torch.manual_seed(derive("training", bench.task.card.name, bench.fold.name, seed))
-        done = saved.restore(path, stack, lanes, progress)
+        teams = _teams(bench, numbers, seed)
+        facts = [
+            bench.fold.name,
+            seed,
+            layer,
+            bench.device.type,
+            [[one.recipe for one in team.lanes] for team in teams],
+        ]
+        path = bench.folder / f"{digest_of(facts)}.safetensors"
+        done = saved.restore(path, teams, progress)
         bar.advance(done)
-        _loop(bench, stack, lanes, recipes[0], seed, done, path, bar)
+        _loop(bench, teams, recipe, seed, done, path, bar)
+    lanes = [lane for team in teams for lane in team.lanes]
     return [Fitted(lane.recipe, seed, layer, lane.best, lane.step, tuple(lane.curve), lane.state) for lane in lanes]
 
 
-def _loop(
-    bench: Bench, stack: Stack, lanes: list[saved.Lane], recipe: Recipe, seed: int, done: int, path: Path, bar: Bar
-) -> None:
+def _teams(bench: Bench, numbers: Sequence[int], seed: int) -> list[Team]:
+    """Recipes that differ only in rate and decay share a stack, as many as is fast."""
+    alike: dict[str, list[int]] = {}
+    for number in numbers:
+        alike.setdefault(repr(bench.plan.recipes[number].with_(lr=0.0, weight_decay=0.0)), []).append(number)
+    teams = []
+    for group in alike.values():
+        size = stack_size(_probe(bench, bench.plan.recipes[group[0]], seed), len(group), bench.device)
+        for start in range(0, len(group), size):
+            recipes = [bench.plan.recipes[number] for number in group[start : start + size]]
+            stack = Stack(_probe(bench, recipes[0], seed), recipes, bench.device)
+            teams.append(Team(stack, [saved.Lane(number) for number in group[start : start + size]]))
+    return teams
+
+
+def _loop(bench: Bench, teams: Sequence[Team], recipe: Recipe, seed: int, done: int, path: Path, bar: Bar) -> None:
+    """Every team takes every step on the same batch, so that features made for one are made for all."""
     stream = _stream(bench, recipe, seed, skip=done)
-    while done < recipe.steps and any(lane.running for lane in lanes):
+    while done < recipe.steps and (running := [team for team in teams if team.running()]):
         steps = min(recipe.every - done % recipe.every, recipe.steps - done)
-        for batches in _gathered(stream, steps, recipe.accum, bench.device):
-            stack.step(bench.train.batch(indices) for indices in batches)
-            bar.advance(1)
+        order = list(itertools.islice(stream, steps * recipe.accum))
+        for number, batch in enumerate(bench.train.batches(order), 1):
+            for team in running:
+                team.stack.add(batch)
+                if number % recipe.accum == 0:
+                    team.stack.move()
+            bar.advance(1 / recipe.accum)
         done += steps
-        _judge(bench, stack, [lane for lane in lanes if lane.running], recipe, done)
-        saved.save(path, stack, lanes, done)
+        _judge(bench, running, done)
+        saved.save(path, teams, done)
 
 
 @contextmanager
 def _one_thread(bench: Bench) -> Iterator[None]:
     """Batches of pooled features are too small to share: handing half to a second thread costs more than the work."""
     threads = torch.get_num_threads()
-    if bench.device.type == "cpu" and not bench.train.framewise:
+    if bench.device.type == "cpu" and isinstance(bench.train, Pooled):
         torch.set_num_threads(1)
     try:
         yield
@@ -138,71 +171,66 @@ def _stream(bench: Bench, recipe: Recipe, seed: int, skip: int) -> Iterator[Sequ
     return itertools.islice(bench.task.batches(bench.train.split, recipe, rng), skip * recipe.accum, None)
 
 
-def _gathered(
-    stream: Iterator[Sequence[int]], steps: int, accum: int, device: torch.device
-) -> Iterator[tuple[Tensor, ...]]:
-    """The batches of each of `steps` steps, moved to the device all at once: a step then waits for nothing."""
-    batches = [np.asarray(indices) for indices in itertools.islice(stream, steps * accum)]
-    moved = torch.split(torch.as_tensor(np.concatenate(batches), device=device), [len(batch) for batch in batches])
-    for start in range(0, len(moved), accum):
-        yield tuple(moved[start : start + accum])
+def _judge(bench: Bench, teams: Sequence[Team], done: int) -> None:
+    scores = iter(_valid_scores(bench, [team.stack for team in teams]))
+    for team in teams:
+        running = team.running()
+        for index, lane in enumerate(running):
+            score = next(scores)
+            lane.curve.append((done, score))
+            if not lane.state or better(judge(bench.task), score, lane.best):
+                lane.best, lane.step, lane.stale, lane.state = score, done, 0, team.stack.member(index)
+            else:
+                lane.stale += 1
+            patience = team.stack.recipes[index].patience
+            lane.running = patience is None or lane.stale < patience
+        kept = [index for index, lane in enumerate(running) if lane.running]
+        if 0 < len(kept) < len(running):
+            team.stack.keep(kept)
 
 
-def _judge(bench: Bench, stack: Stack, running: list[saved.Lane], recipe: Recipe, done: int) -> None:
-    for index, (lane, score) in enumerate(zip(running, _valid_scores(bench, stack), strict=True)):
-        lane.curve.append((done, score))
-        if not lane.state or better(judge(bench.task), score, lane.best):
-            lane.best, lane.step, lane.stale, lane.state = score, done, 0, stack.member(index)
-        else:
-            lane.stale += 1
-        lane.running = recipe.patience is None or lane.stale < recipe.patience
-    kept = [index for index, lane in enumerate(running) if lane.running]
-    if len(kept) < len(running) and kept:
-        stack.keep(kept)
-
-
-def _valid_scores(bench: Bench, stack: Stack) -> list[float]:
+def _valid_scores(bench: Bench, stacks: Sequence[Stack]) -> list[float]:
+    """The judgement of every recipe of every stack, in their order."""
     metric = judge(bench.task)
     if metric is None:
-        return _valid_losses(bench, stack)
+        return _valid_losses(bench, stacks)
     weights = bench.task.weights(bench.valid.split, bench.plan.effort)
-    said = _predictions(stack, bench.valid, bench.task.decodings[0])
-    return [metric.value(bench.task.rows(bench.valid.split, predictions), weights) for predictions in said]
+    said = _predictions(stacks, bench.valid, bench.task.decodings[:1])
+    return [metric.value(bench.task.rows(bench.valid.split, predictions), weights) for (predictions,) in said]
 
 
-def _valid_losses(bench: Bench, stack: Stack) -> list[float]:
-    total = torch.zeros(len(stack.recipes), device=bench.device)
-    for indices in bench.valid.slices():
-        x, lengths, targets, target_lengths = bench.valid.batch(indices)
-        for index, output in enumerate(stack.outputs(x, lengths)):
-            loss = stack.probe.head.loss(output, lengths, targets, target_lengths)
-            total[index] += loss.detach() * len(indices) / len(bench.valid.split.clips)
+def _valid_losses(bench: Bench, stacks: Sequence[Stack]) -> list[float]:
+    order = bench.valid.order()
+    total = torch.zeros(sum(len(stack.recipes) for stack in stacks), device=bench.device)
+    for numbers, (x, lengths, targets, target_lengths) in zip(order, bench.valid.batches(order), strict=True):
+        share = len(numbers) / len(bench.valid.split.clips)
+        for index, (head, output) in enumerate(_outputs(stacks, x, lengths)):
+            total[index] += head.loss(output, lengths, targets, target_lengths).detach() * share
     return total.tolist()
 
 
-def _predictions(stack: Stack, examples: Examples, decoding: Mapping[str, Any]) -> list[dict[str, Any]]:
-    said: list[dict[str, Any]] = [{} for _ in stack.recipes]
-    for indices in examples.slices():
-        x, lengths, _, _ = examples.batch(indices)
-        ids = [examples.split.clips[index].id for index in indices.tolist()]
-        for index, output in enumerate(stack.outputs(x, lengths)):
-            answers = stack.probe.head.predict(output, lengths, examples.times(lengths), **decoding)
-            said[index] |= dict(zip(ids, answers, strict=True))
-    return said
+def _predictions(
+    stacks: Sequence[Stack], examples: Examples, decodings: Sequence[Mapping[str, Any]]
+) -> list[list[dict[str, Any]]]:
+    """For every recipe of every stack and every decoding, what is said of each clip, in the order of the split."""
+    clips, order = examples.split.clips, examples.order()
+    said: list[list[dict[str, Any]]] = [[{} for _ in decodings] for stack in stacks for _ in stack.recipes]
+    for numbers, (x, lengths, _, _) in zip(order, examples.batches(order), strict=True):
+        times = examples.times(lengths)
+        for own, (head, output) in zip(said, _outputs(stacks, x, lengths), strict=True):
+            for answers, decoding in zip(own, decodings, strict=True):
+                spoken = head.predict(output, lengths, times, **decoding)
+                answers |= {clips[number].id: one for number, one in zip(numbers, spoken, strict=True)}
+    return [[{clip.id: answers[clip.id] for clip in clips} for answers in own] for own in said]
 
 
-def _groups(bench: Bench, recipes: Sequence[int]) -> list[list[int]]:
-    """Recipe numbers that differ only in rate and decay, which a stack can hold together."""
-    found: dict[str, list[int]] = {}
-    for number in recipes:
-        alike = bench.plan.recipes[number].with_(lr=0.0, weight_decay=0.0)
-        found.setdefault(repr(alike), []).append(number)
-    return list(found.values())
+def _outputs(stacks: Sequence[Stack], x: Tensor, lengths: Tensor | None) -> Iterator[tuple[Head, Tensor]]:
+    return ((stack.probe.head, output) for stack in stacks for output in stack.outputs(x, lengths))
 
 
 def _probe(bench: Bench, recipe: Recipe, seed: int) -> Probe:
     """A fresh head behind fresh layer weights: the same for every recipe of a seed that has this shape."""
-    layers, width = bench.train.rows.shape[1:]
+    layers, width = bench.train.shape
     start = derive("head", bench.task.card.name, bench.fold.name, seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(start)

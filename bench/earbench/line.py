@@ -1,11 +1,12 @@
 """A run is one straight line: resolve, prepare, freeze, extract, search, measure, write."""
 
+import math
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -15,14 +16,15 @@ from earbench import audio, describe, files, intervals
 from earbench import record as records
 from earbench.config import Settings
 from earbench.contract import Fold
-from earbench.data import Prepared, locate, prepare
-from earbench.extract import Item, distinct, encode, estimate_bytes, extract, packs, store_of
-from earbench.fit import Bench
+from earbench.data import Prepared, at, locate, prepare
+from earbench.examples import Pooled
+from earbench.extract import Item, distinct, encode, estimate_bytes, extract, packs_of, store_of, streams
+from earbench.fit import Bench, in_step
 from earbench.measure import measure
-from earbench.plan import Cell, Plan, Request, freeze, resolve
+from earbench.plan import Cell, Plan, Request, freeze, in_steps, resolve
 from earbench.progress import Progress
 from earbench.record import Record
-from earbench.search import Found, open_fold, search
+from earbench.search import Found, layer_choices, open_fold, search
 from earbench.store import locked
 from earbench.tensors import digest
 
@@ -34,8 +36,7 @@ def run(request: Request, settings: Settings, progress: Progress) -> Record:
     """The record of one upstream on one task: the stored one if the plan was run before, else a new one."""
     files.check_writable(settings.results, "results")
     files.check_writable(settings.cache, "the cache")
-    cell = resolve(request, settings)
-    prepared = _prepare(cell, settings, progress)
+    cell, prepared = _prepare(resolve(request, settings), settings, progress)
     plan = freeze(cell, prepared, settings)
     for note in cell.upstream.notes:
         progress.warn(note)
@@ -51,7 +52,11 @@ def run(request: Request, settings: Settings, progress: Progress) -> Record:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run would take, before it starts: `disk_bytes` and `extract_seconds` are for what is not stored yet."""
+    """What a run would take, before it starts: `disk_bytes` and `extract_seconds` are for what is not stored yet.
+
+    Where the disk they need is over the budget, nothing is stored: the encoder `streams`, in up to `passes` passes over
+    all clips, which `extract_seconds` then counts.
+    """
 
     upstream: str
     task: str
@@ -60,6 +65,8 @@ class Forecast:
     hours: float
     disk_bytes: int
     extract_seconds: float
+    streams: bool
+    passes: float
     heads: int
     steps: int
     recorded: bool
@@ -67,12 +74,15 @@ class Forecast:
 
 def forecast(request: Request, settings: Settings, progress: Progress) -> Forecast:
     """Clips, hours of audio, disk and extraction time of a run; the time is measured on one batch of its own clips."""
-    cell = resolve(request, settings)
-    prepared = _prepare(cell, settings, progress)
+    cell, prepared = _prepare(resolve(request, settings), settings, progress)
     plan = freeze(cell, prepared, settings)
     items = distinct(prepared)
-    missing = store_of(cell, settings, settings.cache).missing(item.key for item in items)
-    todo = [item for item in items if item.key in missing]
+    store = store_of(cell, settings, settings.cache)
+    streaming = streams(cell, items, store, settings)
+    passes = _passes(cell, plan, prepared) if streaming else 1.0
+    missing = store.missing(item.key for item in items)
+    todo = [item for item in items if streaming or item.key in missing]
+    fits = _fits(cell, plan, prepared)
     return Forecast(
         upstream=cell.name,
         task=cell.task.card.name,
@@ -80,16 +90,38 @@ def forecast(request: Request, settings: Settings, progress: Progress) -> Foreca
         clips=len(items),
         hours=sum(item.seconds for item in items) / 3600,
         disk_bytes=estimate_bytes(cell.upstream, cell.grain, todo),
-        extract_seconds=_tried(cell, settings, todo) * sum(item.seconds for item in todo) if todo else 0.0,
-        heads=len(plan.recipes) * plan.seeds * len(prepared.folds),
-        steps=sum(recipe.steps for recipe in plan.recipes) * plan.seeds * len(prepared.folds),
+        extract_seconds=passes * _tried(cell, settings, todo) * sum(item.seconds for item in todo) if todo else 0.0,
+        streams=streaming,
+        passes=passes,
+        heads=len(fits) * plan.seeds,
+        steps=sum(fits) * plan.seeds,
         recorded=bool(records.find(settings.results, plan.id)),
     )
 
 
+def _fits(cell: Cell, plan: Plan, prepared: Prepared) -> list[int]:
+    """The most steps of every fit of one seed; by the rule "first", later folds train one recipe, here the longest."""
+    first, *others = (
+        [in_steps(recipe, len(fold.train.units())).steps for recipe in plan.recipes] for fold in prepared.folds
+    )
+    later = ([max(steps)] if cell.task.search == "first" else steps for steps in others)
+    return [*first, *(one for steps in later for one in steps)]
+
+
+def _passes(cell: Cell, plan: Plan, prepared: Prepared) -> float:
+    """How often, at most, a run that stores nothing forwards every clip: train and valid once for all in lock step."""
+    forwarded = 0
+    for fold in prepared.folds:
+        recipes = [in_steps(recipe, len(fold.train.units())) for recipe in plan.recipes]
+        for one in (recipes[group[0]] for group in in_step(recipes, range(len(recipes)))):
+            forwarded += one.steps * one.accum * one.batch + math.ceil(one.steps / one.every) * len(fold.valid.clips)
+        forwarded += len(fold.test.clips)
+    return forwarded * plan.seeds * len(layer_choices(cell)) / len(prepared.clips())
+
+
 def _tried(cell: Cell, settings: Settings, items: Sequence[Item]) -> float:
     """Seconds of work per second of audio, measured on the middle batch of `items`."""
-    batches = packs(items, settings.pack_seconds)
+    batches = packs_of(items, cell.grain, settings)
     middle = batches[len(batches) // 2]
     cell.upstream.to(cell.device)
     started = time.perf_counter()
@@ -98,10 +130,13 @@ def _tried(cell: Cell, settings: Settings, items: Sequence[Item]) -> float:
     return (time.perf_counter() - started) / sum(item.seconds for item in middle)
 
 
-def _prepare(cell: Cell, settings: Settings, progress: Progress) -> Prepared:
-    place = locate(cell.task.card.corpus, cell.task.card.name, cell.request.data, settings, progress)
-    card = cell.upstream.card
-    return prepare(cell.task, card, place, settings.effort, cell.request.partial, settings, progress)
+def _prepare(cell: Cell, settings: Settings, progress: Progress) -> tuple[Cell, Prepared]:
+    """The cell with its task as the corpus states it, and that corpus."""
+    task, card = cell.task, cell.upstream.card
+    place = locate(task.card.corpus, task.card.name, cell.request.data, settings, progress)
+    task = at(task, card, place)
+    prepared = prepare(task, card, place, settings.effort, cell.request.partial, settings, progress)
+    return replace(cell, task=task), prepared
 
 
 @contextmanager
@@ -143,7 +178,7 @@ def _work(
 
 def _constant(cell: Cell, bench: Bench, progress: Progress) -> list[str]:
     """A warning if pooled features do not differ between clips (mean normalisation over time does that)."""
-    if bench.train.framewise or len(bench.train.rows) < 2:
+    if not isinstance(bench.train, Pooled) or len(bench.train.rows) < 2:
         return []
     flat = int((bench.train.rows.std(0) < CONSTANT).sum())
     total = bench.train.rows[0].numel()

@@ -63,6 +63,7 @@ def _task(card: dict[str, Any], settings: Settings) -> dict[str, Any]:
         "metric": card["metrics"][0]["name"],
         "verified": card["verified"],
         "missing": missing,
+        "alias_of": card["alias_of"],
     }
 
 

@@ -1,12 +1,12 @@
 """The test split, read once: predictions, scores, and beside them what a nearest neighbour and a regression say."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from earbench import intervals, simple
 from earbench.contract import Fold, Metric, Rows, Task
-from earbench.examples import Examples
+from earbench.examples import Examples, examples
 from earbench.extract import Shelf
 from earbench.files import digest_of
 from earbench.fit import Bench, Fitted, better, judge, predict
@@ -43,7 +43,7 @@ def measure(
     decodings: list[Mapping[str, Any]] = []
     for number, fold in enumerate(folds):
         bench = opener(fold)
-        test = _test_examples(fold, shelf, bench)
+        test = examples(task, fold.test, None, shelf, bench.device)  # its answers stay with the task
         for layer, heads in found.heads.items():
             said = [_say(through(bench, layer), test, layer, head) for head in heads[number]]
             fold_rows = [task.rows(fold.test, predictions) for predictions, _ in said]
@@ -52,25 +52,19 @@ def measure(
                 rows += [(fold.name, head.seed, one) for head, one in zip(heads[number], fold_rows, strict=True)]
                 decodings.append(said[0][1])
         columns.append(simple.columns(bench, test, progress, only))
+    layers = _per_layer(task, scored) if cell.layers == "each" else []
     samples = _by_metric(task, scored[found.best_layer])
     metrics = {metric.name: metric for metric in task.card.metrics}
     extra, chosen = _column_samples(task, folds, columns)
     named = metrics | dict.fromkeys(extra, metrics[task.card.metrics[0].name])
-    return Measured(samples | extra, named, rows, _per_layer(task, scored), dict(decodings[0]), chosen)
-
-
-def _test_examples(fold: Fold, shelf: Shelf, bench: Bench) -> Examples:
-    """Features of the test split; its answers stay with the task until the rows are made."""
-    rows, lengths = shelf.read(fold.test.clips)
-    empty = bench.train.targets.new_zeros(len(fold.test.clips))
-    moved = replace(bench.train, split=fold.test, rows=rows.to(bench.device), lengths=lengths.to(bench.device))
-    return replace(moved, targets=empty, target_lengths=empty)
+    return Measured(samples | extra, named, rows, layers, dict(decodings[0]), chosen)
 
 
 def _say(bench: Bench, test: Examples, layer: int | None, head: Fitted) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Predictions on test, decoded the way that was best on valid."""
     decoding = _decoding(bench, head)
-    return predict(bench, head, test if layer is None else test.layer(layer), decoding), decoding
+    (said,) = predict(bench, head, test if layer is None else test.layer(layer), [decoding])
+    return said, decoding
 
 
 def _decoding(bench: Bench, head: Fitted) -> Mapping[str, Any]:
@@ -79,8 +73,8 @@ def _decoding(bench: Bench, head: Fitted) -> Mapping[str, Any]:
         return choices[0]
     weights = bench.task.weights(bench.valid.split, bench.plan.effort)
     best, best_score = choices[0], float("nan")
-    for choice in choices:
-        rows = bench.task.rows(bench.valid.split, predict(bench, head, bench.valid, choice))
+    for choice, said in zip(choices, predict(bench, head, bench.valid, choices), strict=True):
+        rows = bench.task.rows(bench.valid.split, said)
         if better(metric, score := metric.value(rows, weights), best_score):
             best, best_score = choice, score
     return best
@@ -100,8 +94,6 @@ def _by_metric(task: Task, folds: list[list[dict[str, Sampled]]]) -> dict[str, l
 
 
 def _per_layer(task: Task, scored: dict[int | None, list[list[dict[str, Sampled]]]]) -> list[dict[str, Any]]:
-    if list(scored) == [None]:
-        return []
     found = []
     for layer, folds in scored.items():
         samples = _by_metric(task, folds)

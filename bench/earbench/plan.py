@@ -14,7 +14,7 @@ import torch
 
 from earbench import registry
 from earbench.config import Settings
-from earbench.contract import Clip, Effort, Fold, Grain, Recipe, Spec, Split, Task, Upstream
+from earbench.contract import Clip, Effort, Fold, Grain, Labels, Recipe, Spec, Split, Task, Upstream
 from earbench.data import Prepared
 from earbench.errors import BenchError, RequestError, UnknownName
 from earbench.files import digest_of
@@ -171,16 +171,16 @@ def _leaf(path: str) -> str:
 def freeze(cell: Cell, prepared: Prepared, settings: Settings) -> Plan:
     """The plan: its digest is the run's id. Paths, devices, budgets and library versions stay out of it."""
     effort: Effort = settings.effort  # type: ignore[assignment]
-    published = cell.task.recipes(effort, prepared.place.demo)
+    task = cell.task
     epoch = len(prepared.folds[0].train.units())
-    recipes = tuple(by_effort(recipe, effort, epoch) for recipe in published)
+    recipes = tuple(by_effort(recipe, effort, epoch) for recipe in task.recipes(effort, prepared.place.demo))
     facts = {
         "engine": ENGINE,
         "upstream": cell.digest,
         "layers": cell.layers,
         "dtype": settings.dtype,
         "storage": {"grain": cell.grain, "precision": "fp16" if cell.grain == "frame" else "fp32"},
-        "task": {"name": cell.task.card.name, "version": cell.task.card.version},
+        "task": {"name": task.card.name, "version": task.card.version, **_stated(task, prepared.folds)},
         "folds": digest_of([_table(fold, prepared) for fold in prepared.folds]),
         "effort": effort,
         "recipes": [plain_recipe(recipe) for recipe in recipes],
@@ -189,22 +189,43 @@ def freeze(cell: Cell, prepared: Prepared, settings: Settings) -> Plan:
     return Plan(facts, recipes, settings.seeds, effort)
 
 
+def _stated(task: Task, folds: Sequence[Fold]) -> dict[str, Any]:
+    """What a task may have read from its corpus: the metrics, what valid is judged by, and the order of the labels."""
+    spaces = [task.space(fold) for fold in folds]
+    labels = [list(space) if isinstance(space, Labels) else len(space) for space in spaces]
+    metrics = [metric.name for metric in task.card.metrics]
+    return {"metrics": metrics, "select": task.select, "labels": digest_of(labels)}
+
+
 def by_effort(recipe: Recipe, effort: Effort, epoch_units: int) -> Recipe:
     """The published recipe as `effort` runs it: `reference` unchanged, `standard` stopping early, `quick` cut short.
 
     `standard` judges every epoch, or every 50 steps where an epoch is shorter: ten epochs of a corpus of a hundred
-    clips would be over before a small learning rate has moved.
+    clips would be over before a small learning rate has moved. A protocol that stops early by itself is left alone.
 
     >>> by_effort(Recipe(lr=1e-3, batch=32, steps=200_000, every=5_000), "standard", 3200).every
     100
     """
-    epoch = max(SHORTEST_INTERVAL, epoch_units // (recipe.batch * recipe.accum))
-    if effort == "reference":
+    if effort == "reference" or (effort == "standard" and recipe.patience is not None):
         return recipe
+    recipe = in_steps(recipe, epoch_units)
     if effort == "standard":
-        return recipe.with_(every=min(recipe.every, epoch), patience=recipe.patience or STANDARD_PATIENCE)
+        epoch = max(SHORTEST_INTERVAL, epoch_units // (recipe.batch * recipe.accum))
+        return recipe.with_(every=min(recipe.every, epoch), patience=STANDARD_PATIENCE)
     steps = min(recipe.steps, QUICK_STEPS)
-    return recipe.with_(steps=steps, every=max(1, min(recipe.every, steps // 3)), patience=recipe.patience)
+    return recipe.with_(steps=steps, every=max(1, min(recipe.every, steps // 3)))
+
+
+def in_steps(recipe: Recipe, epoch_units: int) -> Recipe:
+    """The recipe with epochs of `epoch_units` units written out as steps; one that counts steps stays as it is.
+
+    >>> in_steps(Recipe(lr=1e-3, batch=1024, steps=500, every=3, unit="epoch"), 4000).steps
+    2000
+    """
+    if recipe.unit == "step":
+        return recipe
+    epoch = math.ceil(epoch_units / (recipe.batch * recipe.accum))
+    return recipe.with_(unit="step", steps=recipe.steps * epoch, every=recipe.every * epoch)
 
 
 def plain_recipe(recipe: Recipe) -> dict[str, Any]:
@@ -222,7 +243,8 @@ def deviations(cell: Cell, plan: Plan, prepared: Prepared, settings: Settings) -
         found["partial"] = "the corpus differs from its published counts"
     if plan.effort == "quick":
         found["quick"] = "a smoke run: steps and data are cut"
-    if plan.effort == "standard":
+    published = cell.task.recipes(plan.effort, prepared.place.demo)
+    if plan.effort == "standard" and any(recipe.patience is None for recipe in published):
         found["early-stop"] = f"training ends after {STANDARD_PATIENCE} judgements without a better one"
     if cell.grain == "frame":
         found["fp16-frames"] = "frames are rounded to half precision"

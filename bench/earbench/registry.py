@@ -13,7 +13,7 @@ from typing import Any, Literal
 from earbench import files
 from earbench.errors import BenchError, MissingExtra, RequestError, UnknownName
 
-Kind = Literal["upstream", "task"]
+Kind = Literal["upstream", "task", "objective"]
 SPEC = re.compile(r"(?P<name>[A-Za-z0-9_.-]+?)(?::(?P<argument>.+?)|@(?P<checkpoint>.+?))?(?P<random>~random)?")
 
 
@@ -60,7 +60,8 @@ def split_spec(text: str) -> dict[str, Any]:
 def cards(kind: Kind, cache: Path) -> list[dict[str, Any]]:
     """The facts of every plugin as plain data, from an index kept per set of installed plugin files.
 
-    A plugin that cannot be read has an `error` instead of facts.
+    A plugin that cannot be read has an `error` instead of facts. `alias_of` is the name in the card, where a further
+    entry point gives the same plugin another.
     """
     points = _points(kind)
     stamp = files.digest_of([[name, [_stamp(point) for point in found]] for name, found in sorted(points.items())])
@@ -118,14 +119,15 @@ def _stamp(point: EntryPoint) -> list[object]:
 
 def _facts(kind: Kind, name: str) -> dict[str, Any]:
     try:
-        return {"name": name, **_plain(load(kind, name).card)}
+        facts = _plain(load(kind, name).card)
+        own = facts.pop("name")
+        return {"name": name, **facts, "alias_of": own if own != name else None}
     except Exception as error:
         return {"name": name, "error": str(error)}
 
 
 def _plain(card: Any) -> dict[str, Any]:
     facts = asdict(card) if is_dataclass(card) and not isinstance(card, type) else dict(card)
-    facts.pop("name", None)
     if "metrics" in facts:
         facts["metrics"] = [_metric(metric) for metric in facts["metrics"]]
     return facts

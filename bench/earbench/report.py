@@ -126,12 +126,17 @@ def _pages(boards: Sequence[Board], results: Path) -> list[tuple[Path, str]]:
     ]
 
 
+def countable(record: Record) -> bool:
+    """Whether nothing keeps the record off the boards."""
+    return not any(_excludes(name) for name in _deviation_names(record))
+
+
 def _fits(record: Record, plan: BoardPlan) -> bool:
     facts = record.facts
     return (
         record.task in plan.tasks
         and facts["task"]["demo"] == (plan.corpus == "demo")
-        and not any(_excludes(name) for name in _deviation_names(record))
+        and countable(record)
     )
 
 

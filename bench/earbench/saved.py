@@ -1,7 +1,7 @@
 """The state of a fit on disk: written at every judgement, so that a kill costs at most one interval."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,17 +28,33 @@ class Lane:
     state: dict[str, Tensor] = field(default_factory=dict)
 
 
-def save(path: Path, stack: Stack, lanes: Sequence[Lane], done: int) -> None:
+@dataclass(frozen=True)
+class Team:
+    """A stack, and the history of every recipe that it began with."""
+
+    stack: Stack
+    lanes: list[Lane]
+
+    def running(self) -> list[Lane]:
+        """The lanes that are still in the stack, in its order."""
+        return [lane for lane in self.lanes if lane.running]
+
+
+def save(path: Path, teams: Sequence[Team], done: int) -> None:
     """The whole state of a fit in one file, which is either the old one or the new one."""
+    lanes = [lane for team in teams for lane in team.lanes]
     facts = [{key: value for key, value in vars(lane).items() if key != "state"} for lane in lanes]
-    best = {f"best/{lane.recipe}/{name}": value for lane in lanes for name, value in lane.state.items()}
-    tensors, said = stack.tensors() | best, {"done": str(done), "lanes": json.dumps(facts)}
+    tensors = {f"best/{lane.recipe}/{name}": value for lane in lanes for name, value in lane.state.items()}
+    for number, team in enumerate(teams):
+        if team.running():
+            tensors |= {f"{number}/{name}": value for name, value in team.stack.tensors().items()}
+    said = {"done": str(done), "lanes": json.dumps(facts)}
     said["checksum"] = digest(tensors, *said.values())
     files.write(path, lambda temporary: save_file(tensors, temporary, metadata=said))
 
 
-def restore(path: Path, stack: Stack, lanes: Sequence[Lane], progress: Progress) -> int:
-    """Fill `stack` and `lanes` from a saved state, if there is a sound one; the number of steps already done."""
+def restore(path: Path, teams: Sequence[Team], progress: Progress) -> int:
+    """Fill `teams` from a saved state, if there is a sound one; the number of steps already done."""
     if not path.is_file():
         return 0
     saved = _read(path)
@@ -46,15 +62,20 @@ def restore(path: Path, stack: Stack, lanes: Sequence[Lane], progress: Progress)
         progress.warn(f"the saved state of a fit is damaged; training starts over ({path.name})")
         return 0
     tensors, said = saved
-    for lane, facts in zip(lanes, json.loads(said["lanes"]), strict=True):
-        prefix = f"best/{lane.recipe}/"
-        vars(lane).update(facts | {"curve": [tuple(point) for point in facts["curve"]]})
-        lane.state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    running = [index for index, lane in enumerate(lanes) if lane.running]
-    if running:
-        stack.keep(running)
-        stack.restore(tensors)
+    facts = iter(json.loads(said["lanes"]))
+    for number, team in enumerate(teams):
+        for lane in team.lanes:
+            fact = next(facts)
+            vars(lane).update(fact | {"curve": [tuple(point) for point in fact["curve"]]})
+            lane.state = _below(f"best/{lane.recipe}/", tensors)
+        if team.running():
+            team.stack.keep([index for index, lane in enumerate(team.lanes) if lane.running])
+            team.stack.restore(_below(f"{number}/", tensors))
     return int(said["done"])
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:

@@ -9,7 +9,7 @@ from earbench.contract import Fold, Task
 from earbench.examples import examples
 from earbench.extract import Shelf
 from earbench.fit import Bench, Fitted, better, grid, judge
-from earbench.plan import Cell, Plan, plain_recipe
+from earbench.plan import Cell, Plan, in_steps, plain_recipe
 from earbench.progress import Progress
 
 Opener = Callable[[Fold], Bench]
@@ -39,7 +39,9 @@ def search(cell: Cell, plan: Plan, folds: Sequence[Fold], opener: Opener, progre
 
 
 def open_fold(cell: Cell, plan: Plan, fold: Fold, shelf: Shelf, folder: Any) -> Bench:
-    """Features and targets of one fold's train and valid splits, on the device."""
+    """Features and targets of one fold's train and valid splits, on the device; epochs become this fold's steps."""
+    units = len(fold.train.units())
+    plan = replace(plan, recipes=tuple(in_steps(recipe, units) for recipe in plan.recipes))
     space = cell.task.space(fold)
     train, valid = (examples(cell.task, split, space, shelf, cell.device) for split in (fold.train, fold.valid))
     return Bench(cell.task, plan, fold, space, train, valid, cell.device, folder)
@@ -104,12 +106,14 @@ def _best_layer(task: Task, heads: dict[int | None, list[list[Fitted]]]) -> int 
 
 
 def _line(fold: Fold, fitted: Fitted, plan: Plan) -> dict[str, Any]:
+    recipe = plain_recipe(plan.recipes[fitted.recipe])
     return {
         "fold": fold.name,
         "seed": fitted.seed,
         "layer": fitted.layer,
         "recipe": fitted.recipe,
-        "lr": plain_recipe(plan.recipes[fitted.recipe])["lr"],
+        "lr": recipe["lr"],
+        "options": recipe["options"],
         "valid": fitted.valid,
         "step": fitted.step,
         "steps": fitted.curve[-1][0],

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from earbench.contract import Labels
-from earbench.examples import Examples
+from earbench.examples import Examples, Pooled
 from earbench.fit import Bench, better
 from earbench.progress import Progress
 
@@ -39,25 +39,28 @@ def columns(bench: Bench, test: Examples, progress: Progress, only: int | None =
     judged on at most 10,000 train and 2,000 valid clips, or the `only` layer that the run is about.
     `knn`: the 10 nearest by cosine, weighted by closeness. `logistic`: L2 penalty C = 1, classes weighted equally.
     """
-    if bench.train.framewise or not isinstance(bench.space, Labels) or bench.train.targets.dim() != 1:
+    held, valid, labels = bench.train, bench.valid, bench.space
+    if not (isinstance(held, Pooled) and isinstance(valid, Pooled) and isinstance(test, Pooled)):
         return {}
-    with progress.note("nearest neighbours and logistic regression"), _few_threads(bench.train):
-        layer = _best_layer(bench, bench.space) if only is None else only
-        (train, given), scale = _fitted(bench.train, layer)
+    if not isinstance(labels, Labels) or held.targets.dim() != 1:
+        return {}
+    with progress.note("nearest neighbours and logistic regression"), _few_threads(held):
+        layer = _best_layer(bench, held, valid, labels) if only is None else only
+        (train, given), scale = _fitted(held, layer)
         seen = scale.transform(_layer(test, layer))
         guess, converged = _logistic(train, given, seen)
         return {
-            "knn": Column(_named(bench.space, test, _knn(train, given, seen)), {"layer": layer}),
-            "logistic": Column(_named(bench.space, test, guess), {"layer": layer, "converged": converged}),
+            "knn": Column(_named(labels, test, _knn(train, given, seen)), {"layer": layer}),
+            "logistic": Column(_named(labels, test, guess), {"layer": layer, "converged": converged}),
         }
 
 
-def _named(labels: Labels, examples: Examples, numbers: Array) -> dict[str, Any]:
+def _named(labels: Labels, examples: Pooled, numbers: Array) -> dict[str, Any]:
     """Class numbers as labels, by clip id."""
     return {clip.id: labels[number] for clip, number in zip(examples.split.clips, numbers.tolist(), strict=True)}
 
 
-def _few_threads(train: Examples) -> AbstractContextManager[object]:
+def _few_threads(train: Pooled) -> AbstractContextManager[object]:
     """One thread for a small matrix: sharing its products out costs far more than they do."""
     from threadpoolctl import threadpool_limits
 
@@ -65,12 +68,12 @@ def _few_threads(train: Examples) -> AbstractContextManager[object]:
     return limits
 
 
-def _best_layer(bench: Bench, labels: Labels) -> int:
-    layers = range(bench.train.rows.shape[1])
+def _best_layer(bench: Bench, held: Pooled, valid: Pooled, labels: Labels) -> int:
+    layers = range(held.shape[0])
     if len(layers) == 1:
         return 0
     metric = bench.task.card.metrics[0]
-    train, valid = _some(bench.train, 10_000), _some(bench.valid, 2_000)
+    train, valid = _some(held, 10_000), _some(valid, 2_000)
     weights = bench.task.weights(valid.split, bench.plan.effort)
     best, best_score = 0, float("nan")
     for layer in layers:
@@ -82,7 +85,7 @@ def _best_layer(bench: Bench, labels: Labels) -> int:
     return best
 
 
-def _some(examples: Examples, count: int) -> Examples:
+def _some(examples: Pooled, count: int) -> Pooled:
     """At most `count` clips, evenly spaced over the split."""
     if len(examples.split.clips) <= count:
         return examples
@@ -91,7 +94,7 @@ def _some(examples: Examples, count: int) -> Examples:
     return replace(examples, split=split, rows=examples.rows[kept], targets=examples.targets[kept])
 
 
-def _fitted(examples: Examples, layer: int) -> tuple[tuple[Array, Array], Any]:
+def _fitted(examples: Pooled, layer: int) -> tuple[tuple[Array, Array], Any]:
     from sklearn.preprocessing import StandardScaler
 
     features = _layer(examples, layer)
@@ -99,7 +102,7 @@ def _fitted(examples: Examples, layer: int) -> tuple[tuple[Array, Array], Any]:
     return (scale.transform(features), examples.targets.cpu().numpy()), scale
 
 
-def _layer(examples: Examples, layer: int) -> Array:
+def _layer(examples: Pooled, layer: int) -> Array:
     """Features of one layer, [clip, width], in double precision: the regression needs it to converge."""
     found: Array = examples.rows[:, layer].cpu().double().numpy()
     return found

@@ -1,12 +1,14 @@
 """Several recipes of one head as a single set of stacked weights: [recipe, ...] in front of every tensor.
 
 Each recipe has its own rate, its own optimiser state and its own clipped norm, so it ends where it would have ended
-alone. A head that is not `stackable` is simply a stack of one. All weights of a recipe lie in one row, so that a step
-of the optimiser is a dozen passes over one tensor, however many parameters the head has.
+alone. A head that is not `stackable` is simply a stack of one, and several stacks may train in lock step. All weights
+of a recipe lie in one row, so that a step of the optimiser is a dozen passes over one tensor, however many parameters
+the head has.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -68,16 +70,33 @@ class Stack:
         self.buffers = {name: _repeated(value, len(recipes)) for name, value in probe.named_buffers()}
         self.first, self.second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
         self.steps = torch.zeros(len(recipes), 1, device=device)
+        self.gradient, self.batches = torch.zeros(0), 0
+        self.draws = [one.get_state() for one in _generators(device)]
         self._loss = _Loss(probe)
         self._set_recipes(recipes)
 
     def step(self, batches: Iterable[Batch]) -> None:
-        """One optimiser step on the mean loss of `batches`. A recipe whose gradient is not finite skips it."""
+        """One optimiser step on the mean loss of `batches`."""
+        for batch in batches:
+            self.add(batch)
+        self.move()
+
+    def add(self, batch: Batch) -> None:
+        """Take the gradient of one batch; its graph is gone before the next one's is made."""
         self.probe.train()
         weights = self.weights.requires_grad_()
-        gradients = [self._gradient(weights, batch) for batch in batches]
+        with self._own_draws():
+            (gradient,) = torch.autograd.grad(self._losses(self._named(weights), batch).sum(), weights)
         self.weights = weights.detach()
-        self._update(sum(gradients[1:], gradients[0]) / len(gradients))
+        self.gradient = gradient if self.batches == 0 else self.gradient + gradient
+        self.batches += 1
+
+    def move(self) -> None:
+        """One optimiser step on the mean loss of the batches since the last. A recipe whose gradient is not finite
+        skips it.
+        """
+        self._update(self.gradient / self.batches)
+        self.batches = 0
 
     def outputs(self, x: Tensor, lengths: Tensor | None) -> list[Tensor]:
         """The head's output for each recipe, in eval mode."""
@@ -113,7 +132,7 @@ class Stack:
         found = moving | {f"buffers/{name}": value for name, value in self.buffers.items()}
         return {name: value.detach().cpu() for name, value in found.items()} | {
             "generator": self.probe.head.generator.get_state(),
-            "torch": torch.get_rng_state(),
+            **{f"draws/{number}": state for number, state in enumerate(self.draws)},
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -122,7 +141,19 @@ class Stack:
             setattr(self, name, tensors[name].to(self.device))
         self.buffers = {name: tensors[f"buffers/{name}"].to(self.device) for name in self.buffers}
         self.probe.head.generator.set_state(tensors["generator"])
-        torch.set_rng_state(tensors["torch"])
+        self.draws = [tensors[f"draws/{number}"] for number in range(len(self.draws))]
+
+    @contextmanager
+    def _own_draws(self) -> Iterator[None]:
+        """Torch's global generators as this stack left them, whoever else draws; a stackable head draws nothing."""
+        if self.probe.head.stackable:
+            yield
+            return
+        generators = _generators(self.device)
+        for one, state in zip(generators, self.draws, strict=True):
+            one.set_state(state)
+        yield
+        self.draws = [one.get_state() for one in generators]
 
     def _set_recipes(self, recipes: Sequence[Recipe]) -> None:
         """Rates, decays and norms as columns on the device, so that a step copies nothing to it."""
@@ -137,11 +168,6 @@ class Stack:
 
     def _alone(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: value[0] for name, value in (*named.items(), *self.buffers.items())}
-
-    def _gradient(self, weights: Tensor, batch: Batch) -> Tensor:
-        """Of one batch; its graph is gone before the next one's is made."""
-        (gradient,) = torch.autograd.grad(self._losses(self._named(weights), batch).sum(), weights)
-        return gradient
 
     def _losses(self, named: dict[str, Tensor], batch: Batch) -> Tensor:
         if len(self.recipes) == 1:
@@ -180,6 +206,14 @@ class Stack:
         self.second.lerp_(gradient.square_(), (1 - beta2) * sound)
         spread = torch.sqrt(self.second, out=gradient).mul_(grown2.rsqrt()).add_(EPS)
         self.weights.addcmul_(torch.div(self.first, spread, out=spread), -rates / grown1)
+
+
+def _generators(device: torch.device) -> list[torch.Generator]:
+    """What torch's own dropout draws from on `device`."""
+    if device.type != "cuda":
+        return [torch.default_generator]
+    number = torch.cuda.current_device() if device.index is None else device.index
+    return [torch.default_generator, torch.cuda.default_generators[number]]
 
 
 class _Loss(nn.Module):

@@ -19,13 +19,15 @@ from typing import Any
 
 import filelock
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from earbench import files
 from earbench.errors import BenchError
 from earbench.progress import Progress
+
+GONE = ("stored features went away while they were in use", "give the same command again")
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,16 @@ class Store:
             raise BenchError("no features were asked for")
         return out, lengths
 
+    def clip(self, key: str, layers: slice) -> Tensor:
+        """The rows of one clip, [row, layer, width]; of the shard, which is memory-mapped, nothing else is read."""
+        name, start, rows = self._at[key]
+        try:
+            with safe_open(self.folder / self._shards[name].file, framework="pt") as file:
+                found: Tensor = file.get_slice("rows")[start : start + rows, layers]
+        except (OSError, SafetensorError):
+            raise Damaged(*GONE) from None
+        return found
+
     def cost(self, keys: Iterable[str]) -> dict[str, Any]:
         """What extracting `keys` took when their shards were made, by duration, and their seconds of audio."""
         work = audio = 0.0
@@ -148,7 +160,7 @@ class Store:
         try:
             return load_file(self.folder / self._shards[name].file)["rows"]
         except (OSError, SafetensorError):
-            raise Damaged("stored features went away while they were in use", "give the same command again") from None
+            raise Damaged(*GONE) from None
 
     def _add(self, name: str, shard: Shard | None) -> None:
         if shard is None or not (self.folder / shard.file).is_file():

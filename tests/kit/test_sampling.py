@@ -7,7 +7,7 @@ import pytest
 
 from earbench.contract import Clip, Split
 from earbench.errors import BenchError
-from earbench.kit.sampling import balanced, balanced_draw, class_balanced_weights, shuffled, unit_weights
+from earbench.kit.sampling import balanced, balanced_draw, class_balanced_weights, in_order, shuffled, unit_weights
 
 
 def split_of(labels: str, pools: str | None = None) -> Split:
@@ -46,6 +46,24 @@ def test_shuffled_draws_the_clips_of_a_pool_equally_often():
 def test_shuffled_keeps_a_short_last_batch():
     batches = shuffled(split_of("abcde"), 2, np.random.default_rng(0))
     assert [len(batch) for batch in itertools.islice(batches, 6)] == [2, 2, 1, 2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(5, [3, 2]), (6, [3, 3]), (7, [3, 2, 2]), (8, [3, 3, 2]), (2, [2]), (3, [3])],
+)
+def test_in_order_gives_the_same_batches_in_every_pass_and_never_a_single_clip(count, sizes):
+    """As many batches as the ceiling of clips by batch: an epoch is as many steps as in the reference."""
+    batches = in_order(split_of("a" * count), 3)
+    passes = [list(itertools.islice(batches, len(sizes))) for _ in range(2)]
+    assert [len(batch) for batch in passes[0]] == sizes
+    assert passes[0] == passes[1]
+    assert list(itertools.chain(*passes[0])) == list(range(count))
+
+
+def test_in_order_refuses_a_split_of_one_clip():
+    with pytest.raises(BenchError, match="cannot be made of 1"):
+        next(in_order(split_of("a"), 3))
 
 
 def test_balanced_draws_every_class_and_every_unit_of_a_class_equally_often():

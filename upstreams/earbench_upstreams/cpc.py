@@ -7,6 +7,7 @@ of 29 ms, and c, what the recurrent context makes of everything up to there.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from torch import Tensor
 
 from earbench.contract import Features, Spec, Upstream, UpstreamCard
 from earbench.errors import BadCheckpoint
-from earbench.kit.cpc import FIRST, SAMPLE_RATE, STEP, CpcNet, Shape, frame_counts, fresh
+from earbench.kit.cpc import FIRST, KERNELS, SAMPLE_RATE, STEP, CpcNet, Shape, frame_counts, fresh
 from earbench.kit.weights import file_digest, load_strict, read_state, strip_prefix
 
 OURS = Path(__file__).parent / "weights" / "cpc.safetensors"
-LAYOUT = "expected the public layout: gEncoder.conv0.weight, gAR.baseNet.weight_ih_l0, …, bare or below 'weights'"
+FIRST_CONVOLUTION, RECURRENCE = "gEncoder.conv0.weight", "gAR.baseNet.weight_hh_l0"
+LAYOUT = f"expected the public layout: {FIRST_CONVOLUTION}, {RECURRENCE}, …, bare or below 'weights' or 'gEncoder'"
 
 
 class Cpc(Upstream):
@@ -40,11 +42,13 @@ class Cpc(Upstream):
     )
     sample_rate, hop, layers = SAMPLE_RATE, STEP / SAMPLE_RATE, 2
 
-    def __init__(self, net: CpcNet, source: Mapping[str, str]) -> None:
+    def __init__(self, net: CpcNet, source: Mapping[str, str], licence: str = card.licence) -> None:
         super().__init__()
         self.net = net
         self.width = net.shape.width
         self.source = source
+        parameters = sum(parameter.numel() for parameter in net.parameters())
+        self.card = replace(type(self).card, licence=licence, parameters=parameters, widths=(self.width,))
 
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
@@ -58,7 +62,8 @@ class Cpc(Upstream):
             return cls(fresh(shape, spec.seed), {"weights": "random", "seed": str(spec.seed)})
         net = CpcNet(shape)
         load_strict(net, state)
-        return cls(net, {"weights": path.name, "sha256": file_digest(path)})
+        licence = "that of the file" if spec.checkpoint else cls.card.licence
+        return cls(net, {"weights": path.name, "sha256": file_digest(path)}, licence)
 
     def encode(self, waves: Tensor, lengths: Tensor) -> Features:
         counts = frame_counts(lengths)
@@ -68,23 +73,28 @@ class Cpc(Upstream):
 
 def public_weights(file: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The weights by their public names: bare, below "weights" (published) or "gEncoder" (a training checkpoint)."""
+    config = file.get("config")
+    if isinstance(config, Mapping) and config.get("cpc_mode") == "reverse":
+        raise BadCheckpoint(f"{name} holds a network that listens backwards", "only forward ones are known here")
     for key in ("weights", "gEncoder"):
         if isinstance(file.get(key), Mapping):
             file = file[key]
             break
-    state = strip_prefix(file, ("module.",))
-    if not {"gEncoder.conv0.weight", "gAR.baseNet.weight_ih_l0"} <= state.keys():
+    state = strip_prefix({str(key): value for key, value in file.items()}, ("module.",))
+    if not all(isinstance(state.get(key), Tensor) for key in (FIRST_CONVOLUTION, RECURRENCE)):
         raise BadCheckpoint(f"{name} holds no CPC network", LAYOUT, f"found: {', '.join(list(state)[:4])}, …")
     return state
 
 
 def shape_of(state: Mapping[str, Any], name: str) -> Shape:
     """What the tensors say of the network: width, recurrent layers, LSTM or GRU, which norm."""
-    width = len(state["gEncoder.conv0.weight"])
-    hidden = state["gAR.baseNet.weight_hh_l0"].shape[1]
-    gates = len(state["gAR.baseNet.weight_hh_l0"]) // hidden
-    if hidden != width or gates not in (3, 4):
-        raise BadCheckpoint(f"{name}: a context of width {hidden} with {gates} gates over frames of width {width}")
+    first, recurrence = (tuple(state[key].shape) for key in (FIRST_CONVOLUTION, RECURRENCE))
+    width = first[0] if first[1:] == (1, KERNELS[0]) else 0
+    if not width or recurrence not in ((4 * width, width), (3 * width, width)):
+        raise BadCheckpoint(
+            f"{name} holds another network: {FIRST_CONVOLUTION} is {first}, {RECURRENCE} is {recurrence}",
+            f"expected (W, 1, {KERNELS[0]}), and (4 W, W) for an LSTM or (3 W, W) for a GRU",
+        )
     depth = sum(key.startswith("gAR.baseNet.weight_hh_l") for key in state)
     batch = "gEncoder.batchNorm0.running_mean" in state
-    return Shape(width, depth, "LSTM" if gates == 4 else "GRU", "batch" if batch else "channel")
+    return Shape(width, depth, "LSTM" if recurrence[0] == 4 * width else "GRU", "batch" if batch else "channel")

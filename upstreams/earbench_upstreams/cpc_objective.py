@@ -1,7 +1,8 @@
 """How CPC learns: tell what comes next from what comes elsewhere (protocol sheet upstreams §6.7).
 
-One difference from the published training, which has a transformer layer for each of the twelve steps: here one such
-layer serves all, with an output for each, as in CPC2 (Kharitonov et al. 2020). A step then costs half as much.
+The published training has a transformer layer with learned relative positions for each of the twelve steps. Here one
+layer without them serves all, with an output for each, as in CPC2 (Kharitonov et al. 2020): a step costs half as much.
+It also sums the twelve losses where we average, which Adam's step does not depend on.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class CpcObjective(Objective):
     upstream: ClassVar[str] = "cpc"
     sample_rate: ClassVar[int] = SAMPLE_RATE
     window: ClassVar[int] = 20_480
-    batch: ClassVar[int] = 8
+    batch: ClassVar[int] = 8  # published: on each GPU
     rate: ClassVar[float] = 2e-4
 
     def __init__(self) -> None:
@@ -76,7 +77,8 @@ def candidates(predicted: Tensor, z: Tensor) -> Tensor:
     """Scores [step, position, 1 + negatives] of the true future frame, which comes first, and of others.
 
     A score is the mean over channels of the product (§6.7). The negatives of a position are the same for all steps:
-    from any clip of the batch, at any other time. Everything is scored by one matrix product and picked afterwards.
+    from any clip of the batch, at any time but the position's own, so that a true future frame may be among them, as
+    published. Everything is scored by one matrix product and picked afterwards.
     """
     clips, frames, width = z.shape
     times = predicted.shape[2]

@@ -13,7 +13,16 @@ import torch
 from torch import Tensor
 
 from earbench.checks import Finding, Verdict, attempt
-from earbench.checks.toy import EFFORTS, Toy, frame_times, listings_reversed, one_pass_problem, scored, shuffled
+from earbench.checks.toy import (
+    EFFORTS,
+    Toy,
+    frame_times,
+    listings_reversed,
+    measured,
+    one_pass_problem,
+    scored,
+    shuffled,
+)
 from earbench.contract import Match, Rows, Task, UpstreamCard
 from earbench.kit.seeds import generator
 
@@ -27,7 +36,8 @@ def run(task: Task, upstream: UpstreamCard) -> list[Finding]:
         root = Path(folder)
         try:
             task.toy(root, seed=0)
-            toy = Toy(task, upstream, root, list(task.folds(root, upstream)))
+            task = task.at(root, upstream)
+            toy = Toy(task, upstream, root, [measured(fold) for fold in task.folds(root, upstream)])
         except Exception as error:
             detail = f"stopped with {type(error).__name__}: {error}: `folds` must read what `toy` wrote"
             return [Finding("toy corpus is written and read", False, detail)]

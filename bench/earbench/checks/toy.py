@@ -38,6 +38,11 @@ class Toy:
         return list({repr(recipe.with_(**same)): recipe for recipe in found}.values())
 
 
+def measured(fold: Fold) -> Fold:
+    """The fold with the duration of every clip filled in, as the engine has it once the audio is read."""
+    return fold.each(lambda _, split: replace(split, seconds=tuple(map(_seconds, split.clips))))
+
+
 @contextmanager
 def listings_reversed() -> Iterator[None]:
     """Folders list their files backwards. (Copying the tree would not do: many systems order by hash.)"""
@@ -71,9 +76,8 @@ def frame_times(toy: Toy, clip: Clip) -> Tensor | None:
     """Regular frame times as an upstream with the card's hop (else 20 ms) would give them."""
     if toy.task.card.grain != "frame":
         return None
-    facts, hop = soundfile.info(clip.audio), toy.card.hop or 0.02
-    seconds = (facts.duration if clip.stop is None else clip.stop) - (clip.start or 0.0)
-    return (torch.arange(max(1, int(seconds / hop))) + 0.5) * hop
+    hop = toy.card.hop or 0.02
+    return (torch.arange(max(1, int(_seconds(clip) / hop))) + 0.5) * hop
 
 
 def one_pass_problem(toy: Toy, head: Head, width: int, clips: Sequence[Clip]) -> str | None:
@@ -96,6 +100,11 @@ def one_pass_problem(toy: Toy, head: Head, width: int, clips: Sequence[Clip]) ->
         return f"no finite gradient reaches {', '.join(still[:3])}"
     said = head.predict(output.detach(), lengths, None, **toy.task.decodings[0])
     return None if len(said) == len(clips) else f"{len(said)} predictions for {len(clips)} clips"
+
+
+def _seconds(clip: Clip) -> float:
+    stop = soundfile.info(clip.audio).duration if clip.stop is None else clip.stop
+    return float(stop - (clip.start or 0.0))
 
 
 def _features(times: Sequence[Tensor | None], width: int) -> tuple[Tensor, Tensor | None]:

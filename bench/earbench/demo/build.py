@@ -13,14 +13,18 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from earbench.demo import keywords
+from earbench.demo import keywords, notes, utterances
 from earbench.demo.lexicon import KEYWORDS
 from earbench.errors import UnknownName
 
 DEMO_ID = "demo-1"
 """Raised whenever a byte of the demo changes: scores of different numbers do not compare."""
 
-BUILDERS: Mapping[str, Callable[[Path], None]] = {"speech_commands_v1": keywords.write}
+BUILDERS: Mapping[str, Callable[[Path], None]] = {
+    "speech_commands_v1": keywords.write,
+    "hear": notes.write,
+    "librispeech": utterances.write,
+}
 """What writes each corpus, by corpus id, into the folder it is given."""
 
 KS_CLASSES = (*KEYWORDS, "_unknown_", "_silence_")
@@ -35,7 +39,8 @@ CENSUS: dict[str, dict[str, int]] = {
         f"{split}/{name}": count
         for split, counts in KS_COUNTS.items()
         for name, count in zip(KS_CLASSES, counts, strict=True)
-    }
+    },
+    "pitch": {"labels": 49, "train": 1105, "valid": 333, "test": 501},
 }
 """Units per task, in the keys of its census: what a whole demo holds. A background file is one unit of silence."""
 

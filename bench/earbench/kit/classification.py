@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +17,16 @@ def hits(split: Split, predictions: Mapping[str, str]) -> Rows:
     Every clip needs a prediction and every prediction a clip: a score over part of a test set is another score.
     """
     ids = tuple(clip.id for clip in split.clips)
-    _match(ids, predictions)
+    match_ids(split, predictions)
     labels = np.array([clip.label for clip in split.clips], np.str_)
     guesses = np.array([predictions[name] for name in ids], np.str_)
     arrays = {"hit": (guesses == labels).astype(np.float64), "prediction": guesses, "label": labels}
     return Rows(ids, tuple((clip.group,) for clip in split.clips), arrays)
 
 
-def _match(ids: tuple[str, ...], predictions: Mapping[str, str]) -> None:
+def match_ids(split: Split, predictions: Mapping[str, Any]) -> None:
+    """Refuse predictions that leave out a clip of the split or name one that it does not have."""
+    ids = [clip.id for clip in split.clips]
     missing = [name for name in ids if name not in predictions]
     extra = sorted(set(predictions).difference(ids))
     if missing or extra:

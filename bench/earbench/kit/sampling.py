@@ -7,6 +7,7 @@ A unit is a clip, or a pool of clips of which each visit draws one. All draws of
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,39 @@ def shuffled(split: Split, batch: int, rng: np.random.Generator) -> Iterator[lis
     while True:
         clips = units.visit(rng.permutation(len(units)), rng).tolist()
         yield from (clips[start : start + batch] for start in range(0, len(clips), batch))
+
+
+def in_order(split: Split, batch: int) -> Iterator[list[int]]:
+    """Endless passes over the clips in the split's own order, the same batches each time (HEAR sheet 4.1).
+
+    The last batch of a pass may be short, but never a single clip, which batch norm cannot take: it then begins one
+    clip earlier.
+    """
+    count = len(split.clips)
+    if count < 2:
+        raise BenchError(f"batches of at least two clips cannot be made of {count}", "check that the corpus is whole")
+    starts = list(range(0, count, batch))
+    if count - starts[-1] == 1:
+        starts[-1] -= 1
+    while True:
+        yield from (list(range(*bounds)) for bounds in pairwise([*starts, count]))
+
+
+def by_length(split: Split, batch: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """Endless epochs of shuffled batches of neighbours in length, longest clip first, ties in the split's order.
+
+    SUPERB's buckets (sheet 2.2): two batches at a time are cut off; what is left in the end, fewer than two batches,
+    stays one batch, and a single clip is left out (unless it is the only one).
+    """
+    if len(split.seconds) != len(split.clips):
+        raise BenchError("batches by length need the duration of every clip", "the engine fills in `Split.seconds`")
+    order = np.argsort(-np.array(split.seconds), kind="stable").tolist()
+    whole = len(order) // (2 * batch) * 2 * batch
+    batches = [order[start : start + batch] for start in range(0, whole, batch)]
+    if len(order) - whole > 1 or not batches:
+        batches.append(order[whole:])
+    while True:
+        yield from (batches[number] for number in rng.permutation(len(batches)))
 
 
 def balanced(split: Split, batch: int, rng: np.random.Generator) -> Iterator[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from earbench.errors import RequestError, UnknownName
 from earbench.kit.pretraining import Objective
 from earbench.kit.seeds import derive
 from earbench.plan import load_task, pick_device
-from earbench.pretrain.loop import Run, Schedule, train
+from earbench.pretrain.loop import Probe, Run, Schedule, train
 from earbench.pretrain.perturb import longest
 from earbench.pretrain.probe import probe
-from earbench.pretrain.speech import gather
+from earbench.pretrain.speech import found_below, gather
 from earbench.progress import Progress
 
 SHOWN = 12
@@ -44,6 +45,7 @@ class Wish:
 def pretrain(wish: Wish, settings: Settings, progress: Progress) -> dict[str, Any]:
     """Train as wished, from the beginning or from where an earlier run stopped; where the outcome lies, and the log."""
     objective = _objective(wish)
+    found_below(wish.data)  # said before the corpus of the probe is built
     folder = wish.out or settings.cache / "pretrained" / f"{wish.method}-{files.digest_of(str(wish.data.resolve()))}"
     files.check_writable(folder, "a pretraining run")
     judge = _probe(wish, objective, settings, progress)
@@ -90,15 +92,17 @@ def _objective(wish: Wish) -> Objective:
     known = registry.names("objective")
     if wish.method not in known:
         raise UnknownName(f"no way of pretraining called '{wish.method}'", f"there is: {', '.join(known)}")
-    if min(wish.steps, wish.every, wish.probe_every, wish.batch or 1) < 1:
-        raise RequestError("--steps, --batch, --every and --probe-every are at least 1")
+    for option in ("steps", "batch", "rate", "every", "probe_every"):
+        number = getattr(wish, option)
+        if number is not None and not 0 < number < math.inf:
+            raise RequestError(f"--{option.replace('_', '-')} must be positive, got {number}")
     found = registry.load("objective", wish.method)
     torch.manual_seed(derive("pretrain", wish.seed, "start"))
     objective: Objective = found()
     return objective
 
 
-def _probe(wish: Wish, objective: Objective, settings: Settings, progress: Progress) -> Any:
+def _probe(wish: Wish, objective: Objective, settings: Settings, progress: Progress) -> Probe | None:
     if wish.probe is None:
         return None
     corpus = load_task(wish.probe).card.corpus.id

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from earbench import files, tensors
-from earbench.errors import RequestError
+from earbench.errors import BadCheckpoint, BenchError, RequestError
 from earbench.kit.pretraining import Objective, Outcome
 from earbench.kit.seeds import derive, generator
 from earbench.pretrain import perturb
@@ -32,7 +34,9 @@ VALID_BATCHES = 24
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a pretraining run does. `every` steps it is judged and saved, and probed at each `probe_every`."""
+    """What a pretraining run does. `every` steps it is judged and saved; it is probed when judged, once `probe_every`
+    steps have passed.
+    """
 
     steps: int
     batch: int
@@ -82,6 +86,7 @@ def train(run: Run, probe: Probe | None, progress: Progress) -> None:
                 bar.advance(1)
             run.seconds += time.perf_counter() - started
             _judge(run, outcomes, probe)
+            bar.advance(0, f"held-out loss {run.log[-1]['valid_loss']:.3f}")
 
 
 def _step(run: Run) -> tuple[Tensor, Tensor]:
@@ -112,6 +117,11 @@ def _judge(run: Run, outcomes: list[tuple[Tensor, Tensor]], probe: Probe | None)
     """A line of the log, the encoder's weights and the checkpoint; the checkpoint last."""
     loss, accuracy = (float(torch.stack(values).mean()) for values in zip(*outcomes, strict=True))
     valid_loss, valid_accuracy = _validate(run)
+    if not math.isfinite(loss + valid_loss):
+        raise BenchError(
+            f"training went astray by step {run.step:,}: the loss is {loss}, on held-out audio {valid_loss}",
+            f"what {run.folder} holds is from before; try a lower --rate with another --out",
+        )
     line = {
         "step": run.step,
         "seconds": round(run.seconds, 1),
@@ -122,7 +132,8 @@ def _judge(run: Run, outcomes: list[tuple[Tensor, Tensor]], probe: Probe | None)
         "probe": "",
     }
     files.write(run.weights, lambda path: save_file(_contiguous(run.objective.weights()), path))
-    if probe is not None and (run.step % run.schedule.probe_every == 0 or run.step == run.schedule.steps):
+    probes = [step // run.schedule.probe_every for step in (run.step - len(outcomes), run.step)]
+    if probe is not None and (probes[1] > probes[0] or run.step == run.schedule.steps):
         line["probe"] = probe(run.weights)
     run.log.append(line)
     _write_log(run)
@@ -160,15 +171,35 @@ def _save(run: Run) -> None:
 
 def _resume(run: Run) -> None:
     path = run.folder / "checkpoint.safetensors"
-    if not path.is_file():
-        files.write_text(run.folder / "run.json", json.dumps(_asked(run), indent=1))
-        return
-    from safetensors import safe_open
+    if path.is_file():
+        facts, state = _read(path)
+        _same(facts["asked"], _asked(run), run.folder)
+        if facts["step"] > run.schedule.steps:
+            raise RequestError(
+                f"{run.folder} holds a run of {facts['step']:,} steps, more than --steps {run.schedule.steps:,}",
+                "give --steps of at least that, or another --out",
+            )
+        _restore(run, facts, state)
+    files.write_text(run.folder / "run.json", json.dumps(_asked(run), indent=1))
 
-    with safe_open(path, framework="pt") as file:
-        facts = json.loads((file.metadata() or {})["facts"])
-    _same(facts["asked"], _asked(run), run.folder)
-    state = load_file(path)
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `_save` wrote. Damage is an error: hours of training are not begun anew in silence."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata() or {}
+        state = load_file(path)
+    except (OSError, SafetensorError):
+        said, state = {}, {}
+    if said.get("checksum") != tensors.digest(state):
+        raise BadCheckpoint(
+            f"{path} is damaged: it is not what was saved",
+            "without it the same command begins at the first step; weights.safetensors beside it is a file of its own",
+        )
+    return json.loads(said["facts"]), state
+
+
+def _restore(run: Run, facts: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
     run.objective.load_state_dict(_below(state, "objective/"))
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in _below(state, "optimiser/").items():

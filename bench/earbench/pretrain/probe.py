@@ -31,6 +31,7 @@ def probe(
         raise RequestError(f"task '{name}' asks about frames; the probe needs one that pools, such as 'ks'")
     place = data.locate(task.card.corpus, name, where, settings, progress)
     card = load_upstream(f"{upstream}~random").card
+    task = data.at(task, card, place)
     fold = data.quick(data.folds_of(task, card, place)[0])
     waves = [
         [audio.read(clip, card.sample_rate or 16_000) for clip in split.clips] for split in (fold.train, fold.valid)

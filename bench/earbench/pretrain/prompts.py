@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def write_prompts(folder: Path) -> int:
     """Fetch, unpack and decode all packages; how many files that made."""
+    _av()  # if it is missing, that is said before anything is fetched
     with tempfile.TemporaryDirectory() as name:
         for package in PACKAGES:
             _call("apt-get", "download", package, cwd=Path(name))
@@ -68,12 +70,16 @@ def write_demo_voices(folder: Path) -> int:
 
 def decoded(path: Path) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
     """The samples of a raw G.722 file at 16 kHz."""
+    with _av().open(str(path), format="g722") as container:
+        return np.concatenate([frame.to_ndarray().ravel() for frame in container.decode(audio=0)]).astype(np.int16)
+
+
+def _av() -> Any:
     try:
         import av
     except ImportError:
         raise MissingExtra("av", "pretrain", "decoding G.722") from None
-    with av.open(str(path), format="g722") as container:
-        return np.concatenate([frame.to_ndarray().ravel() for frame in container.decode(audio=0)]).astype(np.int16)
+    return av
 
 
 def save(path: Path, samples: np.ndarray[tuple[int], np.dtype[np.int16]]) -> None:

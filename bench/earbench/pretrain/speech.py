@@ -47,17 +47,21 @@ class Speech:
 
 
 def gather(root: Path, folder: Path, sample_rate: int, window: int, progress: Progress) -> Speech:
-    """The audio below `root`, decoded into `folder` unless it lies there already."""
+    """The audio below `root`, decoded into `folder` unless it lies there already, whole and from the same files."""
     index, path = folder / "audio.json", folder / "audio.i16"
     by_speaker = found_below(root)
-    listing = [[str(file.relative_to(root)), file.stat().st_size] for some in by_speaker.values() for file in some]
+    listing = [_stamp(file, root) for some in by_speaker.values() for file in some]
     wanted = {"rate": sample_rate, "files": files.digest_of(listing)}
     known = json.loads(index.read_text("utf-8")) if index.is_file() and path.is_file() else {}
-    if {key: known.get(key) for key in wanted} != wanted:
+    if {key: known.get(key) for key in wanted} != wanted or files.checksum(path) != known["sha"]:
         speakers = _decode(by_speaker, path, sample_rate, progress)
         known = wanted | {"speakers": speakers, "count": len(listing), "sha": files.checksum(path)}
         files.write_text(index, json.dumps(known, indent=1))
-    return _split(known, np.memmap(path, dtype=np.int16, mode="r"), window)
+    speech = _split(known, np.memmap(path, dtype=np.int16, mode="r"), window)
+    if speech.facts["left_out"]:
+        short = f"{speech.facts['left_out']} of {len(by_speaker)} speakers have"
+        progress.warn(f"{short} less than {_shortest(window, sample_rate)} of audio and are left out")
+    return speech
 
 
 def found_below(root: Path) -> dict[str, list[Path]]:
@@ -72,6 +76,12 @@ def found_below(root: Path) -> dict[str, list[Path]]:
         parts = path.relative_to(root).parts
         speakers.setdefault(parts[0] if len(parts) > 1 else "", []).append(path)
     return speakers
+
+
+def _stamp(file: Path, root: Path) -> list[object]:
+    """What a file that was not decoded again must still be: the same name, size and time."""
+    state = file.stat()
+    return [str(file.relative_to(root)), state.st_size, state.st_mtime_ns]
 
 
 def _decode(speakers: dict[str, list[Path]], path: Path, rate: int, progress: Progress) -> dict[str, int]:
@@ -91,7 +101,8 @@ def _decode(speakers: dict[str, list[Path]], path: Path, rate: int, progress: Pr
                     out.write(samples.tobytes())
                     bar.advance(1)
         if problems:
-            raise BadAudio(f"{len(problems)} audio files cannot be used; nothing was trained", *problems[:100])
+            more = [f"and {len(problems) - 100} more"] if len(problems) > 100 else []
+            raise BadAudio(f"{len(problems)} audio files cannot be used; nothing was trained", *problems[:100], *more)
 
     files.write(path, fill)
     return counts
@@ -114,7 +125,10 @@ def _split(known: dict[str, Any], samples: Samples, window: int) -> Speech:
             train[speaker], valid[speaker] = (at, at + count - held), (at + count - held, at + count)
         at += count
     if not train:
-        raise MissingCorpus(f"no speaker has {SHORTEST_SPEAKER * window / known['rate']:.1f} s of audio")
+        raise MissingCorpus(
+            f"none of {len(known['speakers'])} speakers has {_shortest(window, known['rate'])} of audio",
+            "the first folder below --data is the speaker: SPEAKER/…/*.wav",
+        )
     facts = {
         "files": known["count"],
         "speakers": len(train),
@@ -123,3 +137,7 @@ def _split(known: dict[str, Any], samples: Samples, window: int) -> Speech:
         "digest": known["sha"],
     }
     return Speech(samples, train, valid, facts)
+
+
+def _shortest(window: int, rate: int) -> str:
+    return f"{SHORTEST_SPEAKER * window / rate:.1f} s"

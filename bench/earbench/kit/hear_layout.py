@@ -1,0 +1,45 @@
+"""Writes a task folder as HEAR's own tool lays it out (HEAR sheet 2); made corpora and toys are read like real ones.
+
+Apart from the reader, so that writing needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.io import wavfile
+
+Wave = np.ndarray[Any, np.dtype[np.float64]]
+HOME = Path("hear-2021.0.6", "tasks")
+"""Where the members of HEAR's archives lie."""
+
+
+def write(
+    path: Path, facts: Mapping[str, Any], labels: Sequence[Any], splits: Mapping[str, Iterable[tuple[str, Any, Wave]]]
+) -> None:
+    """The task folder `path`: each split's (file name, label, samples at 16 kHz), the vocabulary and the metadata.
+
+    `facts` are further metadata, such as the scores (`evaluation`). Labels are written as they are, numbers too.
+    """
+    for split, clips in splits.items():
+        (path / "16000" / split).mkdir(parents=True)
+        answers = {file: [_saved(path / "16000" / split / file, label, wave)] for file, label, wave in clips}
+        _write_json(path / f"{split}.json", dict(sorted(answers.items())))
+    rows = ["idx,label", *(f"{number},{label}" for number, label in enumerate(labels))]
+    (path / "labelvocabulary.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    kind = {"embedding_type": "scene", "prediction_type": "multiclass", "splits": list(splits)}
+    _write_json(path / "task_metadata.json", {**kind, **facts})
+
+
+def _saved(path: Path, label: Any, wave: Wave) -> Any:
+    """16-bit PCM, full scale 32767 on both sides."""
+    wavfile.write(path, 16_000, np.round(np.clip(wave, -1.0, 1.0) * 32767).astype(np.int16))
+    return label
+
+
+def _write_json(path: Path, found: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(found, indent=1), encoding="utf-8")

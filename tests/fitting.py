@@ -26,13 +26,14 @@ RECIPE = Recipe(lr=1e-2, batch=8, steps=40, every=10, clip=1.0)
 
 
 class Dropping(Head):
-    """A linear layer behind dropout that is drawn from the head's generator."""
+    """A linear layer behind dropout that is drawn from the head's generator; frames are averaged first."""
 
     def __init__(self, width, labels):
         super().__init__()
         self.labels, self.classify = labels, nn.Linear(width, len(labels))
 
     def forward(self, x, lengths):
+        x = x if lengths is None else mean_over_time(x, lengths)
         if self.training:
             x = x * 2 * torch.bernoulli(torch.full(x.shape, 0.5), generator=self.generator)
         return self.classify(x)
@@ -52,7 +53,7 @@ class Normed(Dropping):
         self.norm = nn.BatchNorm1d(width)
 
     def forward(self, x, lengths):
-        return self.classify(self.norm(x))
+        return self.classify(self.norm(x if lengths is None else mean_over_time(x, lengths)))
 
 
 class TorchDropping(Dropping):
@@ -63,7 +64,7 @@ class TorchDropping(Dropping):
         self.drop = nn.Dropout(0.5)
 
     def forward(self, x, lengths):
-        return self.classify(self.drop(x))
+        return self.classify(self.drop(x if lengths is None else mean_over_time(x, lengths)))
 
 
 class Recurrent(Dropping):

@@ -71,7 +71,7 @@ def test_every_documented_key_is_accepted(toml):
     switched_on = re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE)
     assert switched_on.count("\n# ") == 0
     found = config.load(toml(switched_on))
-    assert set(found.data) == {"speech_commands_v1"}
+    assert set(found.data) == {"speech_commands_v1", "hear", "librispeech"}
 
 
 def test_every_key_is_documented():

@@ -78,7 +78,7 @@ class Loudness(ListedTask):
 @pytest.fixture
 def task(tmp_path):
     clips = noise_clips(tmp_path / "audio", DURATIONS)
-    gains = np.random.default_rng(0).normal(0, 3, len(clips)) + [-2.0, 2.0] * (len(clips) // 2)
+    gains = np.random.default_rng(0).normal(0, 6, len(clips)) + [-2.0, 2.0] * (len(clips) // 2)
     named = (
         replace(clip, label=LOUD[number % 2], effects=(("gain_db", float(gain)),))
         for number, (clip, gain) in enumerate(zip(clips, gains, strict=True))

@@ -104,6 +104,7 @@ def test_the_table_lists_every_fit(tmp_path, quiet, scripted):
         "layer": None,
         "recipe": 1,
         "lr": 0.05,
+        "options": {},
         "valid": 30,
         "step": 10,
         "steps": 10,

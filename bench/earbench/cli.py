@@ -184,7 +184,7 @@ def compare(
 
 @app.command()
 def pretrain(
-    method: Annotated[str, typer.Argument(help="How to learn: cpc")],
+    method: Annotated[str, typer.Argument(help="How to learn: cpc, or what a package of yours adds.")],
     data: Annotated[Path, typer.Option("--data", help="A folder of audio; its folders are the speakers.")],
     out: Annotated[Path | None, typer.Option(help="Where checkpoints, log and weights go; kept to go on from.")] = None,
     steps: Annotated[int, typer.Option(help="Train up to this step.")] = 10_000,
@@ -226,7 +226,7 @@ def doctor(config: Config = None, json_: Json = False, debug: Debug = False) -> 
 
 @cache_app.command("ls")
 def cache_ls(config: Config = None, cache: Cache = None, json_: Json = False, debug: Debug = False) -> None:
-    """What takes space: features per encoder (by digest) and grain, saved fits, heads, the demo corpus."""
+    """What takes space: features per encoder (by digest) and grain, fits, heads, pretraining runs, the demo corpus."""
     with told(debug):
         from earbench.commands import cache_rows
 

@@ -193,7 +193,7 @@ def cache_rows(settings: Settings) -> list[dict[str, Any]]:
         row["shards"] += 1
         row["clips"] += entry.clips
         row["MB"] = round(row["MB"] + entry.bytes / 1e6, 1)
-    others = [(name, store.size_of(settings.cache / name)) for name in ("fits", "heads", "demo")]
+    others = [(name, store.size_of(settings.cache / name)) for name in ("fits", "heads", "pretrained", "demo")]
     rest = [
         {"upstream": "", "grain": name, "shards": None, "clips": None, "MB": round(size / 1e6, 1)}
         for name, size in others

@@ -20,7 +20,8 @@ def diagnose(settings: Settings) -> list[dict[str, Any]]:
     rows += [_torchaudio(), _device()]
     rows += [_folder("cache", settings.cache), _folder("results", settings.results)]
     rows += [_corpus(key, where) for key, where in settings.data.items()]
-    return rows + _broken_plugins("upstream") + _broken_plugins("task")
+    kinds: tuple[registry.Kind, ...] = ("upstream", "task", "objective")
+    return rows + [row for kind in kinds for row in _broken_plugins(kind)]
 
 
 def _row(name: str, ok: bool, found: str, repair: str = "") -> dict[str, Any]:

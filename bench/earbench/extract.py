@@ -303,24 +303,23 @@ def _fill(cell: Cell, items: Sequence[Item], store: Store, settings: Settings, p
     cell.upstream.cpu()
 
 
-def ahead(work: Callable[[T], R], todo: Iterable[T], count: int) -> Generator[tuple[T, R]]:
-    """Every item with what `work` made of it, in order; threads are up to `count` items ahead of the caller."""
+def ahead(work: Callable[[T], R], todo: Iterable[T], count: int) -> Generator[R]:
+    """What `work` makes of every item, in order; threads are up to `count` items ahead of the caller."""
     with ThreadPoolExecutor(2) as pool:
-        waiting: deque[tuple[T, Future[R]]] = deque()
+        waiting: deque[Future[R]] = deque()
         try:
             for item in todo:
-                waiting.append((item, pool.submit(work, item)))
+                waiting.append(pool.submit(work, item))
                 if len(waiting) > count:
-                    first, made = waiting.popleft()
-                    yield first, made.result()
-            for first, made in waiting:
-                yield first, made.result()
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(pack: Sequence[Item], rate: int) -> list[audio.Samples]:
-    return [audio.read(item.clip, rate) for item in pack]
+def _read(pack: list[Item], rate: int) -> tuple[list[Item], list[audio.Samples]]:
+    return pack, [audio.read(item.clip, rate) for item in pack]
 
 
 def _encoder(cell: Cell, clip: Clip, settings: Settings) -> Encoder:

@@ -1,7 +1,7 @@
 """Heads on stored features: every recipe of the grid, each seed, one fold; judged by the valid split only.
 
-Recipes that see the same batches train in lock step, so one pass over the features feeds them all. The state is saved
-at every judgement, so a kill costs at most one interval and the resumed run ends with the same digits.
+Recipes that see the same frames train in lock step, so one pass over the encoder feeds them all. The state is saved at
+every judgement, so a kill costs at most one interval and the resumed run ends with the same digits.
 """
 
 import itertools
@@ -58,9 +58,15 @@ class Fitted:
 
 
 def grid(bench: Bench, recipes: Sequence[int], seed: int, layer: int | None, progress: Progress) -> list[Fitted]:
-    """Train the plan's `recipes` (by number) from one seed. Recipes that see the same batches train in lock step."""
-    groups = in_step(bench.plan.recipes, recipes)
-    found = [fit for group in groups for fit in _train(bench, group, seed, layer, progress)]
+    """Train the plan's `recipes` (by number) from one seed: those that see the same frames in lock step.
+
+    Pooled features lie ready, and one stack after another makes better use of a processor's cache.
+    """
+    found: list[Fitted] = []
+    for group in in_step(bench.plan.recipes, recipes):
+        stacks = _stacks(bench, group, seed)
+        for part in [[one] for one in stacks] if isinstance(bench.train, Pooled) else [stacks]:
+            found += _train(bench, part, seed, layer, progress)
     return sorted(found, key=lambda fitted: recipes.index(fitted.recipe))
 
 
@@ -75,7 +81,7 @@ def predict(
 
 
 def in_step(recipes: Sequence[Recipe], numbers: Sequence[int]) -> list[list[int]]:
-    """`numbers`, those of one batch size and schedule together: they train in lock step."""
+    """`numbers`, those of one batch size and schedule together: they see the same batches."""
     found: dict[tuple[int, ...], list[int]] = {}
     for number in numbers:
         one = recipes[number]
@@ -97,23 +103,18 @@ def judge(task: Task) -> Metric | None:
     return next(metric for metric in task.card.metrics if metric.name == task.select)
 
 
-# ---- one group of recipes, from its first step to its last -----------------------------------------------------------
+# ---- some recipes, from their first step to their last ---------------------------------------------------------------
 
 
-def _train(bench: Bench, numbers: Sequence[int], seed: int, layer: int | None, progress: Progress) -> list[Fitted]:
-    recipe = bench.plan.recipes[numbers[0]]
-    title = f"{bench.task.card.name}: {len(numbers)} recipe{'s' if len(numbers) > 1 else ''}, seed {seed}"
+def _train(
+    bench: Bench, stacks: Sequence[Sequence[int]], seed: int, layer: int | None, progress: Progress
+) -> list[Fitted]:
+    recipe, count = bench.plan.recipes[stacks[0][0]], sum(map(len, stacks))
+    path = bench.folder / f"{digest_of([bench.fold.name, seed, layer, bench.device.type, stacks])}.safetensors"
+    title = f"{bench.task.card.name}: {count} recipe{'s' if count > 1 else ''}, seed {seed}"
     with progress.bar(title, recipe.steps, "steps") as bar, _one_thread(bench), torch.random.fork_rng():
         torch.manual_seed(derive("training", bench.task.card.name, bench.fold.name, seed))
-        teams = _teams(bench, numbers, seed)
-        facts = [
-            bench.fold.name,
-            seed,
-            layer,
-            bench.device.type,
-            [[one.recipe for one in team.lanes] for team in teams],
-        ]
-        path = bench.folder / f"{digest_of(facts)}.safetensors"
+        teams = [_team(bench, numbers, seed) for numbers in stacks]
         done = saved.restore(path, teams, progress)
         bar.advance(done)
         _loop(bench, teams, recipe, seed, done, path, bar)
@@ -121,19 +122,21 @@ def _train(bench: Bench, numbers: Sequence[int], seed: int, layer: int | None, p
     return [Fitted(lane.recipe, seed, layer, lane.best, lane.step, tuple(lane.curve), lane.state) for lane in lanes]
 
 
-def _teams(bench: Bench, numbers: Sequence[int], seed: int) -> list[Team]:
+def _stacks(bench: Bench, numbers: Sequence[int], seed: int) -> list[list[int]]:
     """Recipes that differ only in rate and decay share a stack, as many as is fast."""
     alike: dict[str, list[int]] = {}
     for number in numbers:
         alike.setdefault(repr(bench.plan.recipes[number].with_(lr=0.0, weight_decay=0.0)), []).append(number)
-    teams = []
+    found = []
     for group in alike.values():
         size = stack_size(_probe(bench, bench.plan.recipes[group[0]], seed), len(group), bench.device)
-        for start in range(0, len(group), size):
-            recipes = [bench.plan.recipes[number] for number in group[start : start + size]]
-            stack = Stack(_probe(bench, recipes[0], seed), recipes, bench.device)
-            teams.append(Team(stack, [saved.Lane(number) for number in group[start : start + size]]))
-    return teams
+        found += [group[start : start + size] for start in range(0, len(group), size)]
+    return found
+
+
+def _team(bench: Bench, numbers: Sequence[int], seed: int) -> Team:
+    recipes = [bench.plan.recipes[number] for number in numbers]
+    return Team(Stack(_probe(bench, recipes[0], seed), recipes, bench.device), [saved.Lane(one) for one in numbers])
 
 
 def _loop(bench: Bench, teams: Sequence[Team], recipe: Recipe, seed: int, done: int, path: Path, bar: Bar) -> None:

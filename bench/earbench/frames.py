@@ -41,11 +41,12 @@ class Frames(ABC):
         Padding is zero. The next batches are fetched in threads while one is used.
         """
         with closing(ahead(self.fetch, order, self.ahead)) as fetched:
-            for _, one in fetched:
+            for one in fetched:
                 rows = self.rows(one)
                 lengths = torch.tensor([len(clip) for clip in rows])
-                padded = pad_sequence(rows, batch_first=True).to(device).float()
-                yield padded.transpose(1, 2), lengths
+                padded = pad_sequence(rows, batch_first=True).to(device)
+                del one, rows  # a batch is large: while it is used, only the next one is held as well
+                yield padded.float().transpose(1, 2), lengths
 
     @abstractmethod
     def fetch(self, numbers: Sequence[int]) -> Any:

@@ -72,5 +72,14 @@ class _Speed(TextColumn):
         self.unit = unit
 
     def render(self, task: RichTask):  # type: ignore[no-untyped-def]
-        self.text_format = f"{task.speed:,.0f} {self.unit}/s" if task.speed else ""
+        self.text_format = f"{shown(task.speed)} {self.unit}/s" if task.speed else ""
         return super().render(task)
+
+
+def shown(speed: float) -> str:
+    """Two digits at least, so that half a step a second does not look like none.
+
+    >>> shown(0.4821), shown(12_345.6)
+    ('0.48', '12,346')
+    """
+    return f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"

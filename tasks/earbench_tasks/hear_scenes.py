@@ -97,6 +97,8 @@ class HearScene(Task):
             found["resampled"] = f"audio of the {folder.rate} Hz folder, resampled to {folder.wanted} Hz"
         if left_out := [name for name in folder.scores if name not in METRICS]:
             found["scores-left-out"] = f"not computed: {', '.join(left_out)}"
+        if (folder.metadata.get("evaluation_params") or {}).get("task_specific_param_grid"):
+            found["default-grid"] = "the folder asks for a grid of its own; the default one is trained"
         return found
 
     def space(self, fold: Fold) -> Labels:

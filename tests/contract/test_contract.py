@@ -1,6 +1,7 @@
 """Every installed plugin faces every check that `bench check` runs for a submitter.
 
-Published transformers models are built small and random here: the same code, the published kernels and norms.
+Published transformers models are built small and random here: the same code, the published kernels and norms. Weights
+that are shipped face the same checks in the tests of their own encoder.
 """
 
 from dataclasses import replace
@@ -28,10 +29,10 @@ SCHEMES = {"hf": "needs a model: tests/kit/test_hf.py runs the checks on folders
 
 
 def small(name: str) -> Upstream:
-    """The encoder called `name`, made small and random where it has learned weights."""
+    """The encoder called `name`, random where it has learned weights, and made small where it is large."""
     plugin = registry.load("upstream", name)
     if not isinstance(plugin, Pretrained):
-        return load_upstream(name)
+        return load_upstream(f"{name}~random" if plugin.card.weights == "shipped" else name)
     facts = {**plugin.facts, **SMALL}
     card = replace(plugin.card, parameters=None, layers=None, widths=())
     return replace(plugin, card=card, facts=facts).load(Spec(text=name, name=name, random=True))

@@ -94,6 +94,8 @@ def test_what_was_run_is_said_where_it_is_not_what_is_published(tmp_path):
     assert said["other-folder"] == "the task folder is another-v1-full, not nsynth_pitch-v2.2.3-5h"
     assert said["resampled"] == "audio of the 16000 Hz folder, resampled to 44100 Hz"
     assert said["scores-left-out"] == "not computed: mAP, d_prime"
+    change(tmp_path / "one", evaluation_params={"task_specific_param_grid": {"max_epochs": [50]}})
+    assert "default-grid" in opened(tmp_path / "one")[0].deviations("standard")
 
 
 def test_a_folder_that_the_task_cannot_answer_is_refused(tmp_path):

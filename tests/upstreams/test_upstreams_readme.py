@@ -2,25 +2,35 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from pretraining import noisy_speakers
 from safetensors.torch import save_file
 
 from earbench import registry
 from earbench.contract import Spec, Upstream
 from earbench.errors import BadCheckpoint
+from earbench.pretrain.loop import Run, Schedule, train
+from earbench.pretrain.speech import gather
 
 README = Path(__file__).parents[2] / "upstreams" / "earbench_upstreams" / "README.md"
 NAMES = sorted(set(registry.names("upstream")) - {"hf"})
 
 
 @pytest.fixture(scope="module")
-def pebble() -> type[Upstream]:
-    code = re.search(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)[1]
+def shown() -> dict[str, Any]:
+    """What the code of the README defines."""
     names = {"__name__": "pebble_earbench"}
-    exec(compile(code, str(README), "exec"), names)
-    return names["Pebble"]
+    for code in re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL):
+        exec(compile(code, str(README), "exec"), names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def pebble(shown) -> type[Upstream]:
+    return shown["Pebble"]
 
 
 def test_the_example_loads_its_weights_and_refuses_to_go_without(pebble, tmp_path):
@@ -39,6 +49,17 @@ def test_the_example_has_the_declared_sizes_and_ignores_batch_mates(pebble):
     batched, single = encoder.encode(waves, lengths), encoder.encode(waves[1:, :1_600], lengths[1:])
     assert batched.frames.shape[1:] == (encoder.layers, int(batched.lengths[0]), encoder.width)
     assert torch.allclose(batched.frames[1, :, : int(batched.lengths[1])], single.frames[0], atol=1e-6)
+
+
+def test_the_objective_trains_an_encoder_that_the_upstream_loads(shown, pebble, tmp_path, quiet):
+    objective = shown["PebbleAhead"]()
+    before = objective.encoder.front.weight.detach().clone()
+    speech = gather(noisy_speakers(tmp_path / "speech"), tmp_path, objective.sample_rate, objective.window, quiet)
+    run = Run(tmp_path, objective, Schedule(2, 2, objective.rate, every=1), speech, torch.device("cpu"))
+    train(run, None, quiet)
+    loaded = pebble.load(Spec("", objective.upstream, checkpoint=str(run.weights)))
+    assert torch.equal(loaded.front.weight, objective.encoder.front.weight)
+    assert not torch.equal(loaded.front.weight, before)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -57,7 +57,7 @@ class TaskFolder:
         """
         clips = self._clips(group)
         if self.metadata["split_mode"] == TRAIN_VALID_TEST:
-            return [Fold(*(Split(clips[name]) for name in ("train", "valid", "test")))]
+            return [Fold(Split(clips["train"]), Split(clips["valid"]), Split(clips["test"]))]
         names = sorted(clips)
         found = []
         for test, valid in zip(names, [*names[1:], names[0]], strict=True):

@@ -74,13 +74,14 @@ def pretrain(wish: Wish, settings: Settings, progress: Progress) -> dict[str, An
 
 def told(outcome: dict[str, Any]) -> str:
     """The log in short, and how to use what came out of it."""
-    log = outcome["log"]
+    log, speech = outcome["log"], outcome["speech"]
     stride = -(-len(log) // SHOWN)
     rows = [line for number, line in enumerate(log) if number % stride == 0 or number == len(log) - 1]
     return "\n".join(
         [
             tabulate(rows, headers="keys", floatfmt=".4g"),
             "",
+            f"trained on: {speech['minutes']} min of {speech['speakers']} speakers",
             f"use it: bench run --upstream {outcome['upstream']} --task ks",
             f"in the published layout: {outcome['published']}",
         ]

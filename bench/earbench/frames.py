@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import accumulate
 from typing import Any, ClassVar, Self
 
@@ -41,12 +42,7 @@ class Frames(ABC):
         Padding is zero. The next batches are fetched in threads while one is used.
         """
         with closing(ahead(self.fetch, order, self.ahead)) as fetched:
-            for one in fetched:
-                rows = self.rows(one)
-                lengths = torch.tensor([len(clip) for clip in rows])
-                padded = pad_sequence(rows, batch_first=True).to(device)
-                del one, rows  # a batch is large: while it is used, only the next one is held as well
-                yield padded.float().transpose(1, 2), lengths
+            yield from map(partial(self._padded, device=device), fetched)  # which keeps no batch that is used up
 
     @abstractmethod
     def fetch(self, numbers: Sequence[int]) -> Any:
@@ -55,6 +51,11 @@ class Frames(ABC):
     @abstractmethod
     def rows(self, fetched: Any) -> list[Tensor]:
         """Of every clip that was fetched, [time, layer, width]."""
+
+    def _padded(self, fetched: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+        rows = self.rows(fetched)
+        lengths = torch.tensor([len(clip) for clip in rows])
+        return pad_sequence(rows, batch_first=True).to(device).float().transpose(1, 2), lengths
 
 
 @dataclass(frozen=True)

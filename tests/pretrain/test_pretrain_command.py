@@ -7,12 +7,15 @@ import pandas as pd
 import pytest
 import torch
 from pretraining import noisy_speakers, shrink
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from earbench.cli import app
+from earbench.kit.cpc import Shape, fresh
 from earbench.plan import load_upstream
 from earbench.pretrain import command, loop, speech
-from earbench.pretrain.probe import guesses
+from earbench.pretrain.probe import guesses, probe
+from earbench_tasks.hear_scenes import Pitch
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "librispeech_sample"
 
@@ -97,6 +100,13 @@ def test_the_probe_tells_separable_classes_apart_and_chance_from_that():
     apart = noise + 5 * torch.tensor([[1.0], [-1.0]]).repeat(20, 1)
     assert list(guesses(apart[:20].numpy(), labels[:20], apart[20:].numpy())) == labels[20:]
     assert list(guesses(noise[:20].numpy(), labels[:20], noise[20:].numpy())) != labels[20:]
+
+
+def test_a_task_whose_labels_stand_in_its_corpus_can_be_probed(tmp_path, settings, quiet):
+    Pitch().toy(tmp_path / "hear", 0)
+    save_file(fresh(Shape(width=16), 0).state_dict(), tmp_path / "weights.safetensors")
+    score = probe("cpc", "pitch", str(tmp_path / "hear"), settings, quiet)
+    assert 0 <= score(tmp_path / "weights.safetensors") <= 1
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the LibriSpeech utterances of ../shared/data are not here")

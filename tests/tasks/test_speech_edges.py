@@ -53,7 +53,7 @@ def test_odd_utterances_of_a_single_speaker_go_through_and_are_all_counted(tmp_p
 
 
 def test_a_letter_less_utterance_is_refused_before_anything_is_extracted(tmp_path, run):
-    with pytest.raises(BadAudio, match="3 utterances or chapters .* nothing was trained"):
+    with pytest.raises(BadAudio, match=r"3 utterances or chapters .* nothing was trained"):
         run(write(tmp_path / "corpus", odd={"digits": (16_000, "42")}))
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 

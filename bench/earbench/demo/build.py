@@ -40,6 +40,7 @@ CENSUS: dict[str, dict[str, int]] = {
         for split, counts in KS_COUNTS.items()
         for name, count in zip(KS_CLASSES, counts, strict=True)
     },
+    "asr": {"train": 384, "valid": 96, "test": 192},
     "pitch": {"labels": 49, "train": 1105, "valid": 333, "test": 501},
 }
 """Units per task, in the keys of its census: what a whole demo holds. A background file is one unit of silence."""

@@ -36,12 +36,13 @@ def librispeech(root: Path) -> Fold:
     line without audio) and every line without a single character of the dictionary is reported as one list.
     """
     problems: list[str] = []
-    clips = {split: list(_utterances(_subset(root, name), problems)) for split, name in SUBSETS.items()}
+    found = [list(_utterances(_subset(root, name), problems)) for name in SUBSETS.values()]
     if problems:
         more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         message = f"{len(problems)} utterances or chapters of LibriSpeech cannot be used; nothing was trained"
         raise BadAudio(message, *problems[:SHOWN], *more, "unpack the archives again, or remove what has no partner")
-    return Fold(*(Split(tuple(sorted(clips[split], key=lambda clip: clip.id))) for split in SUBSETS))
+    train, valid, test = (Split(tuple(sorted(clips, key=lambda clip: clip.id))) for clips in found)
+    return Fold(train, valid, test)
 
 
 def _subset(root: Path, name: str) -> Path:

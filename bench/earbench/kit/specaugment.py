@@ -38,7 +38,7 @@ def turning_points(lengths: Tensor, window: int, draw: torch.Generator) -> tuple
     """
     long = lengths > 2 * window
     centre = window + _below(lengths - 2 * window, draw)
-    target = centre - window + 1 + _below(torch.full_like(lengths, 2 * window), draw)
+    target = centre - window + 1 + torch.randint(2 * window, lengths.shape, generator=draw, device=draw.device)
     return torch.where(long, centre, 0), torch.where(long, target, 0)
 
 

@@ -1,7 +1,7 @@
 """One split as a head sees it: batches of features and answers, on the device."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -56,7 +56,8 @@ class Pooled:
 class Framed:
     """One split at grain `frame`, padded batch by batch. Without a `space`, nothing is asked for and targets are 0.
 
-    `answers` keeps the targets: how many frames a clip has may be known only once the encoder has seen it.
+    Targets are made with each batch: how many frames a clip has may be known only once the encoder has seen it, and
+    keeping them would take more memory the larger the corpus.
     """
 
     split: Split
@@ -66,7 +67,6 @@ class Framed:
     hop: float
     first: float
     device: torch.device
-    answers: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -101,10 +101,7 @@ class Framed:
     def _answer(self, number: int, frames: int) -> Tensor:
         if self.space is None:
             return torch.tensor(0)
-        if number not in self.answers:
-            times = self.first + self.hop * torch.arange(frames)
-            self.answers[number] = self.task.target(self.split.clips[number], times, self.space)
-        return self.answers[number]
+        return self.task.target(self.split.clips[number], self.first + self.hop * torch.arange(frames), self.space)
 
 
 Examples = Pooled | Framed

@@ -30,7 +30,8 @@ class Frames(ABC):
     shape: tuple[int, int]
     """Layers and width."""
     layers: slice = field(default_factory=lambda: ALL, kw_only=True)
-    ahead: ClassVar[int] = 1
+    lead: ClassVar[int] = 1
+    """How many batches are fetched before they are needed."""
 
     def layer(self, number: int) -> Self:
         """The same clips seen through one layer."""
@@ -41,16 +42,17 @@ class Frames(ABC):
 
         Padding is zero. The next batches are fetched in threads while one is used.
         """
-        with closing(ahead(self.fetch, order, self.ahead)) as fetched:
+        with closing(ahead(self.fetch, order, self.lead)) as fetched:
             yield from map(partial(self._padded, device=device), fetched)  # which keeps no batch that is used up
 
     @abstractmethod
     def fetch(self, numbers: Sequence[int]) -> Any:
         """What can be made ready in a thread."""
 
-    @abstractmethod
     def rows(self, fetched: Any) -> list[Tensor]:
         """Of every clip that was fetched, [time, layer, width]."""
+        found: list[Tensor] = fetched
+        return found
 
     def _padded(self, fetched: Any, device: torch.device) -> tuple[Tensor, Tensor]:
         rows = self.rows(fetched)
@@ -68,9 +70,6 @@ class Resident(Frames):
     def fetch(self, numbers: Sequence[int]) -> list[Tensor]:
         return [self.held[self.starts[number] : self.starts[number + 1], self.layers] for number in numbers]
 
-    def rows(self, fetched: list[Tensor]) -> list[Tensor]:
-        return fetched
-
 
 @dataclass(frozen=True)
 class Mapped(Frames):
@@ -83,9 +82,6 @@ class Mapped(Frames):
         """Copied here, in the thread: the map alone has read nothing yet."""
         return [self.store.clip(self.keys[number], self.layers).clone() for number in numbers]
 
-    def rows(self, fetched: list[Tensor]) -> list[Tensor]:
-        return fetched
-
 
 @dataclass(frozen=True)
 class Streamed(Frames):
@@ -93,7 +89,7 @@ class Streamed(Frames):
 
     encoder: Encoder
     clips: Sequence[Clip]
-    ahead: ClassVar[int] = 4
+    lead: ClassVar[int] = 4
 
     def fetch(self, numbers: Sequence[int]) -> list[tuple[Clip, audio.Samples]]:
         rate = self.encoder.cell.upstream.sample_rate

@@ -297,7 +297,10 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Output for `x` [clip, width] (lengths None) or [clip, time, width]."""
+        """Output for `x` [clip, width] (lengths None) or [clip, time, width], zeros behind each clip's true frames.
+
+        It must not depend on how far a clip is padded: what is judged together is the engine's choice.
+        """
 
     @abstractmethod
     def loss(self, output: Tensor, lengths: Tensor | None, targets: Tensor, target_lengths: Tensor) -> Tensor:

@@ -133,11 +133,7 @@ def countable(record: Record) -> bool:
 
 def _fits(record: Record, plan: BoardPlan) -> bool:
     facts = record.facts
-    return (
-        record.task in plan.tasks
-        and facts["task"]["demo"] == (plan.corpus == "demo")
-        and countable(record)
-    )
+    return record.task in plan.tasks and facts["task"]["demo"] == (plan.corpus == "demo") and countable(record)
 
 
 def _deviation_names(record: Record) -> list[str]:

@@ -28,7 +28,7 @@ def answers(folder):
 
 
 def test_the_folder_has_what_hears_tool_writes(folder, answers):
-    """Expected: HEAR sheet 2. Integer labels in lists, keys in lexicographic order, 16-bit mono at the folder's rate."""
+    """Expected: HEAR sheet 2. Integer labels in lists, keys in order, 16-bit mono at the folder's rate."""
     names = {"16000", "labelvocabulary.csv", "task_metadata.json", "train.json", "valid.json", "test.json"}
     assert {path.name for path in folder.iterdir()} == names
     vocabulary = (folder / "labelvocabulary.csv").read_text().splitlines()

@@ -43,7 +43,7 @@ def test_the_tree_is_laid_out_as_librispeech(corpus, found):
         assert transcript.name == f"{transcript.parent.parent.name}-{transcript.parent.name}.trans.txt"
     for _, speaker, words, path in found:
         assert path.name.startswith(f"{speaker}-{path.parent.name}-0")
-        assert 2 <= len(words) <= 4
+        assert 3 <= len(words) <= 4
         assert {word.lower() for word in words} <= set(KEYWORDS)
 
 
@@ -69,9 +69,9 @@ def test_words_and_durations_are_the_frozen_ones(found):
         assert (facts.samplerate, facts.channels, facts.subtype, facts.format) == (16_000, 1, "PCM_16", "FLAC")
         lines.append(f"{path.stem} {facts.frames} {' '.join(words)}\n")
         seconds.append(facts.duration)
-    assert hashlib.sha256("".join(lines).encode()).hexdigest()[:16] == "6726fcfb3c91a549"
-    assert 1.6 < np.mean(seconds) < 2.2
-    assert min(seconds) > 0.5
+    assert hashlib.sha256("".join(lines).encode()).hexdigest()[:16] == "c5f55d949229f6c0"
+    assert 2.0 < np.mean(seconds) < 2.3
+    assert min(seconds) > 1
     assert max(seconds) < 4
 
 
@@ -92,7 +92,7 @@ def test_writing_twice_gives_the_same_bytes_whoever_else_is_cast(corpus, tmp_pat
 
 def test_the_hand_made_floor_lies_well_between_chance_and_perfect(found):
     """The first word by log-mel statistics of five tenths of a second and logistic regression, on unseen voices, as
-    measured when the generator was frozen: 0.57, where chance is 0.1.
+    measured when the generator was frozen: 0.58, where chance is 0.1.
 
     What the task itself then says (word error rate, the demo recipe): fbank_no_cmvn FBANK, mfcc MFCC.
     """
@@ -100,7 +100,7 @@ def test_the_hand_made_floor_lies_well_between_chance_and_perfect(found):
     labels, splits = np.array([words[0] for _, _, words, _ in found]), np.array([row[0] for row in found])
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
     model.fit(features[splits == "train"], labels[splits == "train"])
-    assert model.score(features[splits == "test"], labels[splits == "test"]) == pytest.approx(0.57, abs=0.06)
+    assert model.score(features[splits == "test"], labels[splits == "test"]) == pytest.approx(0.58, abs=0.06)
 
 
 def opening(path):

@@ -53,9 +53,8 @@ def locate(corpus: Corpus, task: str, data: str | None, settings: Settings, prog
     """The corpus' folder: `--data`, else the entry in [data] of bench.toml. "demo" is built when first asked for."""
     where = data or settings.data.get(corpus.id)
     if where == "demo":
-        with progress.note("building the demo corpus (once)"), files.explained(settings.cache):
-            demo.build(settings.cache)
-        return Place(demo.root(settings.cache, corpus.id), True)
+        with progress.note(f"building the demo's {corpus.id} (once)"), files.explained(settings.cache):
+            return Place(demo.build(settings.cache, corpus.id), True)
     if where is None:
         raise MissingCorpus(
             f"task '{task}' needs {corpus.title}, and no folder is set for it",
@@ -105,7 +104,8 @@ def prepare(
 
 def census_differences(task: Task, folds: Sequence[Fold], place: Place) -> list[str]:
     """What the corpus has more or less of than published, first split first; empty if it is whole."""
-    expected = demo.CENSUS.get(task.card.name, {}) if place.demo else task.card.corpus.counts
+    corpus = task.card.corpus
+    expected = demo.census(corpus.id, task.card.name) if place.demo else corpus.counts
     found = task.census(folds)
     return [
         f"{key}: expected {expected.get(key, 0):,}, found {found.get(key, 0):,}"

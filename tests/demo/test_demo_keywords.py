@@ -21,8 +21,7 @@ SILENCE, UNKNOWN = "_silence_", "_unknown_"
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     cache = tmp_path_factory.mktemp("demo")
-    demo.build(cache)
-    return demo.root(cache, "speech_commands_v1")
+    return demo.build(cache, "speech_commands_v1")
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +53,7 @@ def test_the_tree_has_the_folders_of_the_two_archives(corpus):
 
 def test_the_counts_are_the_frozen_census(found):
     counted = Counter(f"{split}/{label}" for split, label, _, _ in found)
-    assert dict(counted) == demo.CENSUS["ks"]
+    assert dict(counted) == keywords.CENSUS["ks"]
 
 
 def test_no_speaker_is_in_two_splits_and_no_file_is_discarded(corpus, found):

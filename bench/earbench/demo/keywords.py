@@ -33,6 +33,20 @@ TAKES = 2
 KEPT: Mapping[SplitName, tuple[float, float]] = {"train": (0.94, 0.94), "valid": (0.65, 0.45), "test": (1.0, 1.0)}
 """The share of takes that exist: of keywords, of other words (said once each)."""
 
+_COUNTS = {
+    "train": (89, 90, 89, 94, 84, 88, 90, 89, 90, 91, 901, 6),
+    "valid": (18, 24, 17, 25, 21, 18, 22, 21, 23, 22, 134, 6),
+    "test": (40,) * 12,
+}
+CENSUS: Mapping[str, Mapping[str, int]] = {
+    "ks": {
+        f"{split}/{name}": count
+        for split, counts in _COUNTS.items()
+        for name, count in zip((*KEYWORDS, "_unknown_", "_silence_"), counts, strict=True)
+    }
+}
+"""A background file is one unit of silence."""
+
 Wave = np.ndarray[Any, np.dtype[np.float64]]
 Noises = Mapping[str, Wave]
 

@@ -31,6 +31,7 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
 INSTRUMENTS: Mapping[str, int] = {"train": 5, "valid": 5, "test": 8}
 """How many of each family; each plays every pitch once, but for the omissions."""
 KEPT: Mapping[str, float] = {"train": 0.9, "valid": 0.65, "test": 0.45}
+CENSUS: Mapping[str, Mapping[str, int]] = {"pitch": {"labels": 49, "train": 1105, "valid": 333, "test": 501}}
 OVERTONES = 30
 SNR = (-5.0, 25.0)
 CENTS = 40.0

@@ -36,6 +36,7 @@ PAUSE = (0.02, 0.12)
 """Seconds before, between and behind the words."""
 SNR = (20.0, 40.0)
 """Decibels by which an utterance lies above its noise, drawn evenly."""
+CENSUS: Mapping[str, Mapping[str, int]] = {"asr": {"train": 384, "valid": 96, "test": 192}}
 
 Wave = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -101,7 +101,7 @@ def test_a_whole_corpus_is_not_called_partial(toy, settings, quiet):
 
 def test_a_corpus_without_a_folder_is_an_error_that_says_where_to_write_one(settings, quiet):
     with pytest.raises(MissingCorpus) as caught:
-        locate(TASK.card.corpus, "ks", None, settings, quiet)
+        locate(TASK, None, settings, quiet)
     message = str(caught.value)
     for hint in ("--data DIR", '[data] speech_commands_v1 = "DIR"', str(settings.source), "bench prepare --task ks"):
         assert hint in message
@@ -113,21 +113,21 @@ def test_a_folder_that_is_not_there_is_named(tmp_path, settings, quiet, given):
     gone = str(tmp_path / "gone")
     settings = settings.with_(data={"speech_commands_v1": gone}) if given == "file" else settings
     with pytest.raises(MissingCorpus, match=f"{gone} is not a folder"):
-        locate(TASK.card.corpus, "ks", gone if given == "flag" else None, settings, quiet)
+        locate(TASK, gone if given == "flag" else None, settings, quiet)
 
 
 def test_the_flag_goes_before_the_file(tmp_path, settings, quiet):
     for name in ("flag", "file"):
         (tmp_path / name).mkdir()
     settings = settings.with_(data={"speech_commands_v1": str(tmp_path / "file")})
-    assert locate(TASK.card.corpus, "ks", str(tmp_path / "flag"), settings, quiet).root == tmp_path / "flag"
-    assert locate(TASK.card.corpus, "ks", None, settings, quiet).root == tmp_path / "file"
+    assert locate(TASK, str(tmp_path / "flag"), settings, quiet).root == tmp_path / "flag"
+    assert locate(TASK, None, settings, quiet).root == tmp_path / "file"
 
 
 def test_a_relative_folder_is_looked_for_beside_the_bench_toml(tmp_path, quiet):
     (tmp_path / "corpora").mkdir()
     (tmp_path / "bench.toml").write_text('[data]\nspeech_commands_v1 = "corpora"')
-    place = locate(TASK.card.corpus, "ks", None, config.load(tmp_path / "bench.toml"), quiet)
+    place = locate(TASK, None, config.load(tmp_path / "bench.toml"), quiet)
     assert place == Place(tmp_path / "corpora", False)
 
 

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from fitting import (
     rates,
     split,
 )
+from safetensors.torch import load_file
 
 from earbench import examples, files, fit
 from earbench.examples import Framed, Pooled
@@ -38,7 +40,8 @@ class Killed(BaseException):
 
 @pytest.fixture
 def kill(monkeypatch):
-    """Let the process die after so many saves, or never again."""
+    """Let the process die after so many files, one per judgement at least; a number too large is never."""
+    monkeypatch.setattr(fit, "SAVE_SECONDS", 0.0)
     write = files.write
 
     def at(number):
@@ -202,6 +205,41 @@ def test_recipes_in_lock_step_end_with_the_digits_that_each_ends_with_alone(head
     for number, one in enumerate(grid_):
         (alone,) = fits(bench(tmp_path / str(number), [one], task, store), quiet)
         assert_same([replace(alone, recipe=number)], together[number : number + 1])
+
+
+def test_the_state_is_written_every_few_seconds_not_at_every_judgement(tmp_path, quiet, monkeypatch):
+    written, now = [], iter(range(1000))
+    monkeypatch.setattr(fit.saved, "save", lambda *state: written.append(state[-1]))
+    monkeypatch.setattr(fit, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    monkeypatch.setattr(fit, "SAVE_SECONDS", 3)
+    fits(bench(tmp_path, rates(1e-2, steps=50, every=5)), quiet)
+    assert written == [15, 30, 45, 50]
+
+
+def test_a_head_is_kept_as_it_was_at_every_step_asked_for(tmp_path, quiet):
+    (whole,) = fits(bench(tmp_path / "whole", rates(1e-2, steps=40, every=10, keep=15)), quiet)
+    assert [step for step, _ in whole.kept] == [15, 30]
+    for step, path in whole.kept:
+        (alone,) = fits(bench(tmp_path / f"{step}", rates(1e-2, steps=step, every=step)), quiet)
+        assert alone.step == step
+        found = load_file(path)
+        assert all(torch.equal(found[name], value) for name, value in alone.state.items())
+    (plain,) = fits(bench(tmp_path / "plain", rates(1e-2, steps=40, every=10)), quiet)
+    assert plain.curve == whole.curve
+
+
+def test_kept_heads_are_there_after_a_kill(tmp_path, quiet, kill):
+    one = bench(tmp_path, rates(1e-2, 1e-3, steps=40, every=10, keep=10))
+    expected = fits(bench(tmp_path / "whole", rates(1e-2, 1e-3, steps=40, every=10, keep=10)), quiet)
+    kill(5)
+    with pytest.raises(Killed):
+        fits(one, quiet)
+    kill(1000)
+    for whole, again in zip(expected, fits(one, quiet), strict=True):
+        assert [step for step, _ in again.kept] == [10, 20, 30, 40]
+        for (_, path), (_, other) in zip(whole.kept, again.kept, strict=True):
+            assert load_file(path).keys() == load_file(other).keys()
+            assert all(torch.equal(load_file(path)[name], value) for name, value in load_file(other).items())
 
 
 def test_a_finished_fit_is_not_trained_again(tmp_path, quiet, monkeypatch):

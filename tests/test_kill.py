@@ -11,10 +11,10 @@ import pytest
 
 DRIVER = """
 import os, signal, sys
-from earbench import extract, files
+from earbench import extract, files, fit
 from earbench.cli import main
 
-extract.SHARD_BYTES = 20_000
+extract.SHARD_BYTES, fit.SAVE_SECONDS = 20_000, 0.0
 folder, number, moment = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1)
 write, seen = files.write, 0
 

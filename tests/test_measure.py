@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from fitting import RECIPE, Clock, Colours, MadeUp, fold, opener, rates
+from fitting import CPU, RECIPE, Clock, Colours, MadeUp, fold, opener, rates, shelf
+from safetensors.torch import load_file
 
+from earbench.examples import examples
 from earbench.fit import predict
 from earbench.intervals import REPLICATES
 from earbench.kit.classification import hits
@@ -106,3 +110,39 @@ def test_heads_are_told_the_times_of_test_frames(tmp_path, quiet):
     measured(tmp_path, quiet, task, recipes=rates(1e-2, steps=2, every=1), store=store)
     expected = {clip.id: f"{0.01 + 0.02 * (len(store._rows(clip.id)) - 1):.2f}" for clip in fold().test.clips}
     assert times[-1] == expected
+
+
+# ---- scores tuned on test --------------------------------------------------------------------------------------------
+
+
+def test_a_published_score_is_the_best_on_test_of_all_kept_heads_and_decodings(tmp_path, quiet):
+    turns = tuple({"rotate": number} for number in range(3))
+    task = Colours(published="accuracy", published_decodings=turns)
+    recipes = [RECIPE.with_(steps=40, every=40, keep=10)]
+    said, found, open_ = measured(tmp_path, quiet, task, recipes, MadeUp(noise=1.5), seeds=2)
+    one = fold()
+    for seed, head in enumerate(found.heads[None][0]):
+        test = examples(task, one.test, None, shelf(MadeUp(noise=1.5), one), CPU)
+        scores = {}
+        for step, path in head.kept:
+            states = predict(open_(one), replace(head, state=load_file(path)), test, turns)
+            for turn, answers in zip(turns, states, strict=True):
+                rows = task.rows(one.test, answers)
+                scores[step, turn["rotate"]] = ACCURACY.value(rows, np.ones(len(rows)))
+        assert len(scores) == 12
+        (sample,) = said.samples["accuracy_published"][seed]
+        assert sample.value == max(scores.values())
+        if seed == 0:
+            step, turn = max(scores, key=scores.get)
+            assert said.columns["published"] == {"step": step, "decoding": {"rotate": turn}}
+    assert said.scores()["accuracy_published"]["better"] == "higher"
+
+
+def test_where_no_head_was_kept_only_the_chosen_one_is_tuned(tmp_path, quiet):
+    plain, _, _ = measured(tmp_path, quiet, Colours(published="accuracy"))
+    scores = plain.scores()
+    assert scores["accuracy_published"]["value"] == scores["accuracy"]["value"]
+
+
+def test_tasks_that_do_not_tune_on_test_have_no_published_score(tmp_path, quiet):
+    assert "accuracy_published" not in measured(tmp_path, quiet)[0].samples

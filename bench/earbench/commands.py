@@ -41,7 +41,8 @@ def run_all(
         registry.load("upstream", registry.split_spec(name)["name"])
     plugins: dict[Any, str] = {}
     for task in expand(tasks, settings.suites):
-        plugins.setdefault(registry.load("task", task), task)  # a task under two names runs once
+        plain, argument = registry.split_task(task)
+        plugins.setdefault((registry.load("task", plain), argument), task)  # a task under two names runs once
     requests = [Request(name, task, **options) for name in upstreams for task in plugins.values()]
     done: list[Any] = []
     code = 0
@@ -80,9 +81,10 @@ def _print_records(done: Sequence[Record], as_json: bool) -> None:
 
 
 def _score_rows(record: Record) -> list[dict[str, str]]:
-    """A line per score; with a score per layer, these follow, and the one chosen on valid is the score."""
+    """A line per score; with `--layers each` those of the layers follow, and the one chosen on valid is the score."""
     layers, lines = record.facts["layers"], list(record.scores.items())
-    for one in layers["each"]:
+    asked = any(deviation.startswith("layers-each") for deviation in record.facts["deviations"])
+    for one in layers["each"] if asked else ():
         chosen = ", chosen on valid" if one["layer"] == layers["best"] else ""
         lines += [(f"{name}, layer {one['layer']}{chosen}", score) for name, score in one["scores"].items()]
     return [
@@ -141,7 +143,7 @@ def prepared(name: str, where: str | None, settings: Settings) -> dict[str, Any]
     corpus = task.card.corpus
     facts: dict[str, Any] = {"name": name, "corpus": corpus.id, "page": corpus.page, "licence": corpus.licence}
     try:
-        place = data.locate(corpus, name, where, settings, Progress())
+        place = data.locate(task, where, settings, Progress())
         task = data.at(task, ANY_ENCODER, place)
         folds = data.folds_of(task, ANY_ENCODER, place)
         differences = data.census_differences(task, folds, place)

@@ -93,11 +93,25 @@ class Fold:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A file that anyone may download, and the folder below the corpus root that it is unpacked into ("": the root).
+
+    `bytes` is the size of the file. `checksum` is "sha256:" or "md5:" and hexadecimal digits; None where none is
+    publicly known, and the download then says that it is unverified.
+    """
+
+    url: str
+    into: str = ""
+    bytes: int | None = None
+    checksum: str | None = None
+
+
+@dataclass(frozen=True)
 class Corpus:
     """One body of data on disk: how it lies there, how much of it there is, and where to get it.
 
     `counts` is the published census, in the keys of the task's `census`; a corpus that differs is refused unless the
-    user says `--partial`.
+    user says `--partial`. `archives` are all it takes, if they may be downloaded without registration.
     """
 
     id: str
@@ -106,6 +120,7 @@ class Corpus:
     licence: str
     layout: str
     counts: Mapping[str, int] = field(default_factory=dict)
+    archives: tuple[Archive, ...] = ()
 
 
 class Space(Protocol):
@@ -265,7 +280,8 @@ class Recipe:
     ends after `patience` judgements without a better one (None: never before `steps`).
 
     With `unit` "epoch", `steps` and `every` count passes over the units of the train split; the engine turns them into
-    steps fold by fold, since folds differ in size.
+    steps fold by fold, since folds differ in size. Every `keep` steps the head is also kept as it is then, for tasks
+    whose `published` score is the best of those.
     """
 
     lr: float
@@ -278,6 +294,7 @@ class Recipe:
     accum: int = 1
     patience: int | None = None
     unit: Literal["step", "epoch"] = "step"
+    keep: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def with_(self, **changes: Any) -> Recipe:
@@ -357,6 +374,23 @@ class Task(ABC):
     """What the valid split is judged by: the name of a metric, or "loss"."""
     search: Search = "fold"
     decodings: tuple[Mapping[str, Any], ...] = ({},)
+    """Ways to read predictions off a trained head; where there are several, valid decides."""
+    published: str | None = None
+    """A metric that the protocol tunes on the *test* split. Beside the honest score the engine then gives
+    `<metric>_published`: the best on test over `published_decodings` and over the heads kept every `Recipe.keep` steps.
+    """
+    published_decodings: tuple[Mapping[str, Any], ...] = ({},)
+    root: Path | None = None
+    """Where the corpus lies, for a task whose argument says so."""
+
+    @classmethod
+    def load(cls, argument: str | None) -> Task:
+        """The task that `name` or `name:argument` names. The default takes no argument."""
+        from earbench.errors import RequestError
+
+        if argument is not None:
+            raise RequestError(f"task '{cls.card.name}' takes no argument, got ':{argument}'")
+        return cls()
 
     def at(self, root: Path, upstream: UpstreamCard) -> Task:
         """The task as the corpus under `root` states it, for this encoder: itself, unless overridden.
@@ -413,7 +447,11 @@ class Task(ABC):
 
     @abstractmethod
     def rows(self, split: Split, predictions: Mapping[str, Any]) -> Rows:
-        """What the metrics see, per clip, trial or recording; `predictions` are keyed by clip id."""
+        """What the metrics see, per clip, trial or recording; `predictions` are keyed by clip id.
+
+        A smoke run ("quick") cuts clips from a split but not from its `truth`: what refers to a clip that is not there
+        is left out.
+        """
 
     @abstractmethod
     def ideal(self, split: Split) -> Mapping[str, Any]:
@@ -425,8 +463,25 @@ class Task(ABC):
 
 
 class Match(Task):
-    """A task without a head: it answers from features alone (query by example, ABX)."""
+    """A task without a head: it answers from the features of one layer alone (query by example, ABX).
+
+    The engine asks it for every layer, chooses the layer on valid and scores test. The train split may be empty.
+    """
+
+    layers = "each"
 
     @abstractmethod
     def match(self, split: Split, features: Callable[[str], Tensor]) -> Mapping[str, Any]:
-        """Predictions for `split`; `features(id)` gives a clip's frames [layer, time, width]."""
+        """Predictions for `split`; `features(id)` gives a clip's frames [time, width], or its vector [width]."""
+
+    def space(self, fold: Fold) -> Space:
+        return Labels(())
+
+    def recipes(self, effort: Effort, demo: bool) -> Sequence[Recipe]:
+        return ()
+
+    def target(self, clip: Clip, times: Tensor | None, space: Space) -> Tensor:
+        raise NotImplementedError("a task without a head has no targets")
+
+    def head(self, width: int, space: Space, recipe: Recipe) -> Head:
+        raise NotImplementedError("a task without a head")

@@ -10,7 +10,7 @@ from pathlib import Path
 from earbench import files
 from earbench.audio import Facts, fingerprints
 from earbench.config import Settings
-from earbench.contract import Clip, Corpus, Fold, Split, Task, UpstreamCard
+from earbench.contract import Clip, Fold, Match, Split, Task, UpstreamCard
 from earbench.demo import build as demo
 from earbench.errors import BadAudio, BenchError, MissingCorpus
 from earbench.progress import Progress
@@ -49,9 +49,13 @@ class Prepared:
         return [self.digests[clip.audio], clip.start, clip.stop, [list(effect) for effect in clip.effects]]
 
 
-def locate(corpus: Corpus, task: str, data: str | None, settings: Settings, progress: Progress) -> Place:
-    """The corpus' folder: `--data`, else the entry in [data] of bench.toml. "demo" is built when first asked for."""
-    where = data or settings.data.get(corpus.id)
+def locate(asked: Task, data: str | None, settings: Settings, progress: Progress) -> Place:
+    """The corpus' folder: `--data`, else the task's own, else the entry in [data] of bench.toml.
+
+    "demo" is built when first asked for.
+    """
+    corpus, task = asked.card.corpus, asked.card.name
+    where = data or asked.root or settings.data.get(corpus.id)
     if where == "demo":
         with progress.note(f"building the demo's {corpus.id} (once)"), files.explained(settings.cache):
             return Place(demo.build(settings.cache, corpus.id), True)
@@ -138,7 +142,7 @@ def folds_of(task: Task, card: UpstreamCard, place: Place) -> list[Fold]:
         folds = list(task.folds(place.root, card))
     for fold in folds:
         for name, split in fold.splits().items():
-            if not split.clips:
+            if not split.clips and not (name == "train" and isinstance(task, Match)):
                 raise MissingCorpus(f"task '{task.card.name}': the {name} split of fold '{fold.name}' is empty")
     if len({fold.name for fold in folds}) < len(folds):
         raise BenchError(f"task '{task.card.name}' gives two folds the same name")

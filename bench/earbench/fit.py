@@ -1,10 +1,11 @@
 """Heads on stored features: every recipe of the grid, each seed, one fold; judged by the valid split only.
 
-Recipes that see the same frames train in lock step, so one pass over the encoder feeds them all. The state is saved at
-every judgement, so a kill costs at most one interval and the resumed run ends with the same digits.
+Recipes that see the same frames train in lock step, so one pass over the encoder feeds them all. The state is saved
+between judgements, every few seconds at most, so a kill costs little and the resumed run ends with the same digits.
 """
 
 import itertools
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,8 +23,11 @@ from earbench.files import digest_of
 from earbench.kit.seeds import derive, generator
 from earbench.plan import Plan
 from earbench.progress import Bar, Progress
-from earbench.saved import Team
+from earbench.saved import Lane, Team
 from earbench.stack import Probe, Stack, stack_size
+
+SAVE_SECONDS = 5.0
+"""A small head is judged many times a second; writing its state each time took up to half of a fit."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,10 @@ class Bench:
 
 @dataclass(frozen=True)
 class Fitted:
-    """One trained head: the recipe and seed it came from, and its best state as the valid split judged it."""
+    """One trained head: the recipe and seed it came from, and its best state as the valid split judged it.
+
+    `kept` says where the states of fixed steps lie, for recipes that keep them.
+    """
 
     recipe: int
     seed: int
@@ -51,6 +58,7 @@ class Fitted:
     step: int
     curve: tuple[tuple[int, float], ...]
     state: Mapping[str, Tensor] = field(repr=False)
+    kept: tuple[tuple[int, Path], ...] = ()
 
     def weights(self) -> list[float] | None:
         """The learned share of each layer, or None where there is only one."""
@@ -82,10 +90,10 @@ def predict(
 
 def in_step(recipes: Sequence[Recipe], numbers: Sequence[int]) -> list[list[int]]:
     """`numbers`, those of one batch size and schedule together: they see the same batches."""
-    found: dict[tuple[int, ...], list[int]] = {}
+    found: dict[tuple[int | None, ...], list[int]] = {}
     for number in numbers:
         one = recipes[number]
-        found.setdefault((one.batch, one.accum, one.steps, one.every), []).append(number)
+        found.setdefault((one.batch, one.accum, one.steps, one.every, one.keep), []).append(number)
     return list(found.values())
 
 
@@ -118,8 +126,12 @@ def _train(
         done = saved.restore(path, teams, progress)
         bar.advance(done)
         _loop(bench, teams, recipe, seed, done, path, bar)
-    lanes = [lane for team in teams for lane in team.lanes]
-    return [Fitted(lane.recipe, seed, layer, lane.best, lane.step, tuple(lane.curve), lane.state) for lane in lanes]
+    return [_fitted(lane, seed, layer, path) for team in teams for lane in team.lanes]
+
+
+def _fitted(lane: Lane, seed: int, layer: int | None, path: Path) -> Fitted:
+    kept = tuple((step, saved.kept(path, lane.recipe, step)) for step in lane.kept)
+    return Fitted(lane.recipe, seed, layer, lane.best, lane.step, tuple(lane.curve), lane.state, kept)
 
 
 def _stacks(bench: Bench, numbers: Sequence[int], seed: int) -> list[list[int]]:
@@ -136,14 +148,14 @@ def _stacks(bench: Bench, numbers: Sequence[int], seed: int) -> list[list[int]]:
 
 def _team(bench: Bench, numbers: Sequence[int], seed: int) -> Team:
     recipes = [bench.plan.recipes[number] for number in numbers]
-    return Team(Stack(_probe(bench, recipes[0], seed), recipes, bench.device), [saved.Lane(one) for one in numbers])
+    return Team(Stack(_probe(bench, recipes[0], seed), recipes, bench.device), [Lane(one) for one in numbers])
 
 
 def _loop(bench: Bench, teams: Sequence[Team], recipe: Recipe, seed: int, done: int, path: Path, bar: Bar) -> None:
     """Every team takes every step on the same batch, so that features made for one are made for all."""
-    stream = _stream(bench, recipe, seed, skip=done)
+    stream, saved_at, saved_until = _stream(bench, recipe, seed, skip=done), time.monotonic(), done
     while done < recipe.steps and (running := [team for team in teams if team.running()]):
-        steps = min(recipe.every - done % recipe.every, recipe.steps - done)
+        steps = _until_next(recipe, done)
         order = list(itertools.islice(stream, steps * recipe.accum))
         for number, batch in enumerate(bench.train.batches(order), 1):
             for team in running:
@@ -152,8 +164,21 @@ def _loop(bench: Bench, teams: Sequence[Team], recipe: Recipe, seed: int, done: 
                     team.stack.move()
             bar.advance(1 / recipe.accum)
         done += steps
-        _judge(bench, running, done)
+        if recipe.keep and done % recipe.keep == 0:
+            saved.keep(path, running, done)
+        if done % recipe.every == 0 or done == recipe.steps:
+            _judge(bench, running, done)
+        if time.monotonic() - saved_at >= SAVE_SECONDS:
+            saved.save(path, teams, done)
+            saved_at, saved_until = time.monotonic(), done
+    if saved_until < done:
         saved.save(path, teams, done)
+
+
+def _until_next(recipe: Recipe, done: int) -> int:
+    """Steps to the next judgement, the next state to keep or the end."""
+    stops = [recipe.every, recipe.keep] if recipe.keep else [recipe.every]
+    return min(recipe.steps - done, *(stop - done % stop for stop in stops))
 
 
 @contextmanager

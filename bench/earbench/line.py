@@ -15,12 +15,13 @@ from safetensors.torch import save_file
 from earbench import audio, describe, files, intervals
 from earbench import record as records
 from earbench.config import Settings
-from earbench.contract import Fold
+from earbench.contract import Fold, Match
 from earbench.data import Prepared, at, locate, prepare
 from earbench.examples import Pooled
-from earbench.extract import Item, distinct, encode, estimate_bytes, extract, packs_of, store_of, streams
+from earbench.extract import Item, Shelf, distinct, encode, estimate_bytes, extract, packs_of, store_of, streams
 from earbench.fit import Bench, in_step
-from earbench.measure import measure
+from earbench.matching import match
+from earbench.measure import Measured, measure
 from earbench.plan import Cell, Plan, Request, freeze, in_steps, resolve
 from earbench.progress import Progress
 from earbench.record import Record
@@ -110,6 +111,8 @@ def _fits(cell: Cell, plan: Plan, prepared: Prepared) -> list[int]:
 
 def _passes(cell: Cell, plan: Plan, prepared: Prepared) -> float:
     """How often, at most, a run that stores nothing forwards every clip: train and valid once for all in lock step."""
+    if isinstance(cell.task, Match):
+        return float(len(layer_choices(cell)))
     forwarded = 0
     for fold in prepared.folds:
         recipes = [in_steps(recipe, len(fold.train.units())) for recipe in plan.recipes]
@@ -133,7 +136,7 @@ def _tried(cell: Cell, settings: Settings, items: Sequence[Item]) -> float:
 def _prepare(cell: Cell, settings: Settings, progress: Progress) -> tuple[Cell, Prepared]:
     """The cell with its task as the corpus states it, and that corpus."""
     task, card = cell.task, cell.upstream.card
-    place = locate(task.card.corpus, task.card.name, cell.request.data, settings, progress)
+    place = locate(task, cell.request.data, settings, progress)
     task = at(task, card, place)
     prepared = prepare(task, card, place, settings.effort, cell.request.partial, settings, progress)
     return replace(cell, task=task), prepared
@@ -156,8 +159,25 @@ def _work(
     cell: Cell, prepared: Prepared, plan: Plan, settings: Settings, workspace: Path, progress: Progress
 ) -> Record:
     shelf = extract(cell, prepared, settings, workspace, progress)
-    folder = workspace / "fits" / plan.id
     started = time.perf_counter()
+    notes: list[str] = []
+    if isinstance(cell.task, Match):
+        found, measured = match(cell, cell.task, prepared.folds, shelf, progress)
+    else:
+        found, measured, notes = _fitted(cell, plan, prepared, shelf, workspace, progress)
+    spent = time.perf_counter() - started
+    heads = _save_heads(found, workspace)
+    notes = [*cell.upstream.notes, *notes]
+    facts = describe.facts(cell, prepared, plan, settings, found, measured, shelf, spent, heads, notes)
+    resampled = {name: intervals.replicates(samples) for name, samples in measured.samples.items()}
+    return records.write(settings.results, facts, describe.rows(measured), resampled)
+
+
+def _fitted(
+    cell: Cell, plan: Plan, prepared: Prepared, shelf: Shelf, workspace: Path, progress: Progress
+) -> tuple[Found, Measured, list[str]]:
+    """Heads trained, chosen and measured; and what is odd about their features."""
+    folder = workspace / "fits" / plan.id
 
     @lru_cache(maxsize=1)
     def opener(name: str) -> Bench:
@@ -166,14 +186,9 @@ def _work(
     def open_(fold: Fold) -> Bench:
         return opener(fold.name)
 
-    notes = [*cell.upstream.notes, *_constant(cell, open_(prepared.folds[0]), progress)]
+    notes = _constant(cell, open_(prepared.folds[0]), progress)
     found = search(cell, plan, prepared.folds, open_, progress)
-    measured = measure(cell, found, prepared.folds, open_, shelf, progress)
-    spent = time.perf_counter() - started
-    heads = _save_heads(found, workspace)
-    facts = describe.facts(cell, prepared, plan, settings, found, measured, shelf, spent, heads, notes)
-    resampled = {name: intervals.replicates(samples) for name, samples in measured.samples.items()}
-    return records.write(settings.results, facts, describe.rows(measured), resampled)
+    return found, measure(cell, found, prepared.folds, open_, shelf, progress), notes
 
 
 def _constant(cell: Cell, bench: Bench, progress: Progress) -> list[str]:

@@ -1,6 +1,6 @@
 """The test split, read once: predictions, scores, and beside them what a nearest neighbour and a regression say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from earbench.intervals import Sampled
 from earbench.plan import Cell
 from earbench.progress import Progress
 from earbench.search import Found, Opener, layer_choices, through
+from earbench.tuned import Tuned, best_on_test
 
 
 @dataclass(frozen=True)
@@ -41,23 +42,44 @@ def measure(
     columns: list[dict[str, Any]] = []
     only = None if cell.layers in ("mix", "each") else layer_choices(cell)[0]
     decodings: list[Mapping[str, Any]] = []
+    tuned: list[list[Tuned]] = []
     for number, fold in enumerate(folds):
         bench = opener(fold)
         test = examples(task, fold.test, None, shelf, bench.device)  # its answers stay with the task
         for layer, heads in found.heads.items():
             said = [_say(through(bench, layer), test, layer, head) for head in heads[number]]
             fold_rows = [task.rows(fold.test, predictions) for predictions, _ in said]
-            scored[layer].append([_samples(task, fold, one) for one in fold_rows])
+            scored[layer].append([samples_of(task, fold, one) for one in fold_rows])
             if layer == found.best_layer:
                 rows += [(fold.name, head.seed, one) for head, one in zip(heads[number], fold_rows, strict=True)]
                 decodings.append(said[0][1])
         columns.append(simple.columns(bench, test, progress, only))
-    layers = _per_layer(task, scored) if cell.layers == "each" else []
-    samples = _by_metric(task, scored[found.best_layer])
-    metrics = {metric.name: metric for metric in task.card.metrics}
+        if task.published:
+            seen = test if found.best_layer is None else test.layer(found.best_layer)
+            winners = found.heads[found.best_layer][number]
+            tuned.append([best_on_test(through(bench, found.best_layer), seen, head) for head in winners])
+    layers = per_layer(task, scored) if cell.layers == "each" else []
+    samples = by_metric(task, scored[found.best_layer])
     extra, chosen = _column_samples(task, folds, columns)
-    named = metrics | dict.fromkeys(extra, metrics[task.card.metrics[0].name])
-    return Measured(samples | extra, named, rows, layers, dict(decodings[0]), chosen)
+    if task.published:
+        extra |= _published(task, folds, tuned)
+        chosen["published"] = {"step": tuned[0][0].step, "decoding": dict(tuned[0][0].decoding)}
+    return Measured(samples | extra, _named(task, extra), rows, layers, dict(decodings[0]), chosen)
+
+
+def _named(task: Task, extra: Iterable[str]) -> dict[str, Metric]:
+    """The metric behind every score; that of a column is the first, or the one before "_published"."""
+    metrics = {metric.name: metric for metric in task.card.metrics}
+    return metrics | {name: metrics.get(name.removesuffix("_published"), task.card.metrics[0]) for name in extra}
+
+
+def _published(task: Task, folds: Sequence[Fold], tuned: Sequence[Sequence[Tuned]]) -> dict[str, list[list[Sampled]]]:
+    """The score that was tuned on test, `[seed][fold]`, by the name it goes by."""
+    samples = [
+        [samples_of(task, fold, one.rows)[str(task.published)] for one in heads]
+        for fold, heads in zip(folds, tuned, strict=True)
+    ]
+    return {f"{task.published}_published": [list(one) for one in zip(*samples, strict=True)]}
 
 
 def _say(bench: Bench, test: Examples, layer: int | None, head: Fitted) -> tuple[dict[str, Any], Mapping[str, Any]]:
@@ -80,12 +102,12 @@ def _decoding(bench: Bench, head: Fitted) -> Mapping[str, Any]:
     return best
 
 
-def _samples(task: Task, fold: Fold, rows: Rows) -> dict[str, Sampled]:
+def samples_of(task: Task, fold: Fold, rows: Rows) -> dict[str, Sampled]:
     names = (task.card.name, task.card.version, digest_of([clip.id for clip in fold.test.clips]))
     return {metric.name: intervals.sample(metric, rows, *names) for metric in task.card.metrics}
 
 
-def _by_metric(task: Task, folds: list[list[dict[str, Sampled]]]) -> dict[str, list[list[Sampled]]]:
+def by_metric(task: Task, folds: list[list[dict[str, Sampled]]]) -> dict[str, list[list[Sampled]]]:
     """`folds[fold][seed][metric]` turned into `[metric][seed][fold]`."""
     seeds = range(len(folds[0]))
     return {
@@ -93,10 +115,10 @@ def _by_metric(task: Task, folds: list[list[dict[str, Sampled]]]) -> dict[str, l
     }
 
 
-def _per_layer(task: Task, scored: dict[int | None, list[list[dict[str, Sampled]]]]) -> list[dict[str, Any]]:
+def per_layer(task: Task, scored: dict[int | None, list[list[dict[str, Sampled]]]]) -> list[dict[str, Any]]:
     found = []
     for layer, folds in scored.items():
-        samples = _by_metric(task, folds)
+        samples = by_metric(task, folds)
         scores = {metric.name: intervals.interval(metric, samples[metric.name]) for metric in task.card.metrics}
         found.append({"layer": layer, "scores": scores})
     return found
@@ -110,7 +132,7 @@ def _column_samples(
     extra = {}
     for name in columns[0]:
         samples = [
-            _samples(task, fold, task.rows(fold.test, column[name].predictions))[metric.name]
+            samples_of(task, fold, task.rows(fold.test, column[name].predictions))[metric.name]
             for fold, column in zip(folds, columns, strict=True)
         ]
         extra[f"{metric.name}_{name}"] = [samples]

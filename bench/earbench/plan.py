@@ -14,7 +14,7 @@ import torch
 
 from earbench import registry
 from earbench.config import Settings
-from earbench.contract import Clip, Effort, Fold, Grain, Labels, Recipe, Spec, Split, Task, Upstream
+from earbench.contract import Clip, Effort, Fold, Grain, Labels, Match, Recipe, Spec, Split, Task, Upstream
 from earbench.data import Prepared
 from earbench.errors import BenchError, RequestError, UnknownName
 from earbench.files import digest_of
@@ -87,9 +87,10 @@ def load_upstream(text: str, seed: int = 0) -> Upstream:
     return upstream.eval().requires_grad_(False)
 
 
-def load_task(name: str) -> Task:
-    """The task plugin called `name`, ready to be asked."""
-    task: Task = registry.load("task", name)()
+def load_task(text: str) -> Task:
+    """The task that `ks` or `folder:DIR` names, ready to be asked."""
+    name, argument = registry.split_task(text)
+    task: Task = registry.load("task", name).load(argument)
     return task
 
 
@@ -101,6 +102,10 @@ def resolve(request: Request, settings: Settings) -> Cell:
     upstream = load_upstream(request.upstream)
     layers = request.layers or task.layers
     check_layers(layers, upstream)
+    if isinstance(task, Match) and layers == "mix":
+        raise RequestError(
+            f"--layers mix: task '{task.card.name}' trains nothing that could weight layers", "each, last or a number"
+        )
     return Cell(request, upstream, task, upstream_digest(upstream), layers, device)
 
 
@@ -225,7 +230,8 @@ def in_steps(recipe: Recipe, epoch_units: int) -> Recipe:
     if recipe.unit == "step":
         return recipe
     epoch = math.ceil(epoch_units / (recipe.batch * recipe.accum))
-    return recipe.with_(unit="step", steps=recipe.steps * epoch, every=recipe.every * epoch)
+    keep = recipe.keep and recipe.keep * epoch
+    return recipe.with_(unit="step", steps=recipe.steps * epoch, every=recipe.every * epoch, keep=keep)
 
 
 def plain_recipe(recipe: Recipe) -> dict[str, Any]:

@@ -57,6 +57,18 @@ def split_spec(text: str) -> dict[str, Any]:
     return {**match.groupdict(), "random": match["random"] is not None}
 
 
+def split_task(text: str) -> tuple[str, str | None]:
+    """Name and argument of what the user wrote for a task.
+
+    >>> split_task("ks"), split_task("folder:my recordings/birds")
+    (('ks', None), ('folder', 'my recordings/birds'))
+    """
+    name, colon, argument = text.strip().partition(":")
+    if not name or (colon and not argument):
+        raise RequestError(f"'{text}' is not a task: write NAME, or NAME:WHAT", "`bench list tasks` shows them")
+    return name, argument or None
+
+
 def cards(kind: Kind, cache: Path) -> list[dict[str, Any]]:
     """The facts of every plugin as plain data, from an index kept per set of installed plugin files.
 

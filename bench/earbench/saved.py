@@ -1,8 +1,9 @@
-"""The state of a fit on disk: written at every judgement, so that a kill costs at most one interval."""
+"""The state of a fit on disk, and the heads that a recipe keeps on its way."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -25,6 +26,7 @@ class Lane:
     stale: int = 0
     running: bool = True
     curve: list[tuple[int, float]] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
     state: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -51,6 +53,20 @@ def save(path: Path, teams: Sequence[Team], done: int) -> None:
     said = {"done": str(done), "lanes": json.dumps(facts)}
     said["checksum"] = digest(tensors, *said.values())
     files.write(path, lambda temporary: save_file(tensors, temporary, metadata=said))
+
+
+def keep(path: Path, teams: Sequence[Team], done: int) -> None:
+    """Write what every running recipe has learned in `done` steps to a file of its own."""
+    for team in teams:
+        for index, lane in enumerate(team.running()):
+            state = team.stack.member(index)
+            files.write(kept(path, lane.recipe, done), partial(save_file, state))
+            lane.kept.append(done)
+
+
+def kept(path: Path, recipe: int, step: int) -> Path:
+    """Where the head of `recipe` after `step` steps lies, for a fit whose state is at `path`."""
+    return path.with_name(f"{path.stem}-{recipe}-{step}{path.suffix}")
 
 
 def restore(path: Path, teams: Sequence[Team], progress: Progress) -> int:

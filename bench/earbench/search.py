@@ -1,9 +1,9 @@
 """Which recipe: the grid on train, the choice on valid, by the rule the task declares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from earbench.contract import Fold, Task
 from earbench.examples import examples
@@ -12,6 +12,7 @@ from earbench.fit import Bench, Fitted, better, grid, judge
 from earbench.plan import Cell, Plan, in_steps, plain_recipe
 from earbench.progress import Progress
 
+K = TypeVar("K")
 Opener = Callable[[Fold], Bench]
 
 
@@ -45,6 +46,15 @@ def open_fold(cell: Cell, plan: Plan, fold: Fold, shelf: Shelf, folder: Any) -> 
     space = cell.task.space(fold)
     train, valid = (examples(cell.task, split, space, shelf, cell.device) for split in (fold.train, fold.valid))
     return Bench(cell.task, plan, fold, space, train, valid, cell.device, folder)
+
+
+def best_of(task: Task, means: Mapping[K, float]) -> K:
+    """The key of the best mean on valid; of equals, the first."""
+    best, *others = means
+    for key in others:
+        if better(judge(task), means[key], means[best]):
+            best = key
+    return best
 
 
 def through(bench: Bench, layer: int | None) -> Bench:
@@ -87,22 +97,11 @@ def _winners(task: Task, trained: list[list[Fitted]]) -> list[list[Fitted]]:
 def _winner(task: Task, fits: Sequence[Fitted]) -> int:
     """The recipe with the best mean on valid, over seeds (and folds); of equals, the first of the grid."""
     numbers = sorted({fit.recipe for fit in fits})
-    means = {number: fmean(fit.valid for fit in fits if fit.recipe == number) for number in numbers}
-    best = numbers[0]
-    for number in numbers[1:]:
-        if better(judge(task), means[number], means[best]):
-            best = number
-    return best
+    return best_of(task, {number: fmean(fit.valid for fit in fits if fit.recipe == number) for number in numbers})
 
 
 def _best_layer(task: Task, heads: dict[int | None, list[list[Fitted]]]) -> int | None:
-    layers = list(heads)
-    means = {layer: fmean(fit.valid for fits in heads[layer] for fit in fits) for layer in layers}
-    best = layers[0]
-    for layer in layers[1:]:
-        if better(judge(task), means[layer], means[best]):
-            best = layer
-    return best
+    return best_of(task, {layer: fmean(fit.valid for fits in heads[layer] for fit in fits) for layer in heads})
 
 
 def _line(fold: Fold, fitted: Fitted, plan: Plan) -> dict[str, Any]:

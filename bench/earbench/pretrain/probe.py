@@ -29,7 +29,7 @@ def probe(
     task = load_task(name)
     if task.card.grain == "frame":
         raise RequestError(f"task '{name}' asks about frames; the probe needs one that pools, such as 'ks'")
-    place = data.locate(task.card.corpus, name, where, settings, progress)
+    place = data.locate(task, where, settings, progress)
     card = load_upstream(f"{upstream}~random").card
     task = data.at(task, card, place)
     fold = data.quick(data.folds_of(task, card, place)[0])

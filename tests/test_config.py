@@ -130,6 +130,8 @@ MISTAKES = {
     '[boards.mine]\ntitle = "Mine"': r"\[boards.mine\] needs a title and a list of tasks",
     '[boards.mine]\ntitle = "Mine"\ntasks = "ks"': r"\[boards.mine\] needs a title and a list of tasks",
     '[boards.mine]\ntitle = "Mine"\ntasks = ["ks"]\ncorpora = "demo"': r"\[boards.mine\]: unknown key 'corpora'",
+    '[boards.mine]\ntitle = "Mine"\ntasks = ["ks"]\ncolumns = ["asr wer"]': r"columns are a list of 'TASK METRIC'",
+    '[boards.mine]\ntitle = "Mine"\ntasks = ["ks"]\naggregates = ["mean"]': r"aggregates \['mean'\]: known are",
     '[boards.mine]\ntitle = "Mine"\ntasks = ["ks"]\ncorpus = "all"': r"\[boards.mine\]: corpus 'all' is not one of",
     '[run]\neffort = "slow"': r"effort 'slow' is not one of quick, standard, reference",
     '[run]\ndtype = "fp16"': r"dtype 'fp16' is not one of fp32, bf16",

@@ -6,6 +6,7 @@ from fitting import record_facts, score
 
 from earbench import api
 from earbench import record as records
+from earbench.aggregates import SUPERB_POINTS
 from earbench.config import BoardPlan
 from earbench.errors import BenchError
 from earbench.record import Record
@@ -224,3 +225,40 @@ def test_records_come_as_a_pandas_frame_with_one_row_per_score(tmp_path):
     ]
     assert frame["value"].isna().tolist() == [False, True]
     assert api.records(tmp_path / "nothing").empty
+
+
+# ---- chosen columns, and numbers made of a row -----------------------------------------------------------------------
+
+
+def superb_record(upstream, task, **values):
+    facts = record_facts(upstream, task)
+    facts["scores"] = {name: score(value) for name, value in values.items()}
+    return facts
+
+
+def test_a_board_shows_the_columns_it_names_even_without_scores(records_of):
+    plan = BoardPlan("some", "Some", ("ks", "asv"), columns=("asv eer_published", "ks accuracy"))
+    found = board(plan, records_of(superb_record("fbank", "ks", accuracy=50.0, accuracy_knn=9.0)))
+    (row,) = found.rows
+    assert list(row)[2:4] == ["asv eer_published", "ks accuracy"]
+    assert (row["asv eer_published"], row["ks accuracy"]["value"]) == (None, 50.0)
+    assert "accuracy_knn" not in table(found)
+
+
+def test_the_superb_score_stands_first_and_orders_the_board(records_of):
+    tasks = tuple(SUPERB_POINTS)
+    plan = BoardPlan("superb", "SUPERB", tasks, aggregates=("superb_score", "superb_rank"))
+    facts = []
+    for name, share in (("poor", 0.1), ("good", 0.9), ("gap", 1.0)):
+        for task, points in SUPERB_POINTS.items():
+            if (name, task) != ("gap", "sd"):
+                values = {metric: zero + share * (full - zero) for metric, (zero, full) in points.items()}
+                facts.append(superb_record(name, task, **values))
+    found = board(plan, records_of(*facts))
+    assert [(row["upstream"], row["superb_score"]) for row in found.rows] == [
+        ("good", pytest.approx(900)),
+        ("poor", pytest.approx(100)),
+        ("gap", None),
+    ]
+    assert [row["superb_rank"] for row in found.rows] == [pytest.approx(1.0), pytest.approx(0.0), pytest.approx(1.8)]
+    assert list(found.rows[0])[:4] == ["upstream", "digest", "superb_score", "superb_rank"]

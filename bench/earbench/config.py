@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 
 import platformdirs
 
+from earbench.aggregates import AGGREGATES
 from earbench.errors import RequestError
 
 EFFORTS = ("quick", "standard", "reference")
@@ -18,12 +19,17 @@ CORPORA = ("published", "demo")
 
 @dataclass(frozen=True)
 class BoardPlan:
-    """A board to draw: its task columns, and whose audio they are from ("published" corpora, or the "demo" corpus)."""
+    """A board to draw: its tasks, and whose audio they are from ("published" corpora, or the "demo" corpus).
+
+    `columns` are the scores shown, "task metric" (none: all there are), and `aggregates` what is made of a whole row.
+    """
 
     name: str
     title: str
     tasks: tuple[str, ...]
     corpus: str = "published"
+    columns: tuple[str, ...] = ()
+    aggregates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ def _data_folder(text: str, home: Path | None) -> str:
 
 
 def _board(name: str, facts: dict[str, Any], source: Path | None) -> BoardPlan:
-    where, known = f"{source}: [boards.{name}]", ("title", "tasks", "corpus")
+    where, known = f"{source}: [boards.{name}]", ("title", "tasks", "corpus", "columns", "aggregates")
     for key in facts:
         if key not in known:
             raise RequestError(f"{where}: unknown key '{key}'", f"known: {', '.join(known)}")
@@ -157,7 +163,12 @@ def _board(name: str, facts: dict[str, Any], source: Path | None) -> BoardPlan:
         raise RequestError(f"{where} needs a title and a list of tasks")
     if corpus not in CORPORA:
         raise RequestError(f"{where}: corpus {corpus!r} is not one of {', '.join(CORPORA)}")
-    return BoardPlan(name, title, tuple(tasks), corpus)
+    columns, aggregates = facts.get("columns", []), facts.get("aggregates", [])
+    if not _are_names(columns) or not all(column.partition(" ")[0] in tasks for column in columns):
+        raise RequestError(f"{where}: columns are a list of 'TASK METRIC', of its tasks, got {columns!r}")
+    if not _are_names(aggregates) or not set(aggregates) <= set(AGGREGATES):
+        raise RequestError(f"{where}: aggregates {aggregates!r}: known are {', '.join(AGGREGATES)}")
+    return BoardPlan(name, title, tuple(tasks), corpus, tuple(columns), tuple(aggregates))
 
 
 def _are_names(value: Any) -> TypeGuard[list[str]]:

@@ -11,6 +11,7 @@ from typing import Any
 from tabulate import tabulate
 
 from earbench import files
+from earbench.aggregates import AGGREGATES
 from earbench.config import BoardPlan
 from earbench.errors import BenchError
 from earbench.record import EXCLUDING, Record
@@ -30,7 +31,10 @@ class Board:
 
 
 def board(plan: BoardPlan, records: Iterable[Record]) -> Board:
-    """The board of `plan`, best first by its first column. Of several records of one cell the newest counts."""
+    """The board of `plan`, best first by its first aggregate, else its first column.
+
+    Of several records of one cell the newest counts.
+    """
     fitting = [record for record in records if _fits(record, plan)]
     _check_repeats(fitting)
     cells = {
@@ -39,9 +43,10 @@ def board(plan: BoardPlan, records: Iterable[Record]) -> Board:
     }
     names = sorted({key[:2] for key in cells})
     columns = _columns(plan, cells.values())
-    rows = [_row(name, digest, columns, cells) for name, digest in names]
+    rows = _aggregated(plan, [_row(name, digest, columns, cells) for name, digest in names], cells)
     notes = sorted({note for record in cells.values() for note in record.facts["deviations"]})
-    return Board(plan, tuple(sorted(rows, key=lambda row: _rank_key(row, columns))), tuple(notes))
+    by = (*plan.aggregates, *columns)[0]
+    return Board(plan, tuple(sorted(rows, key=lambda row: _rank_key(row[by]))), tuple(notes))
 
 
 def markdown(board: Board) -> str:
@@ -169,6 +174,8 @@ def _check_repeats(records: Iterable[Record]) -> None:
 
 def _columns(plan: BoardPlan, records: Iterable[Record]) -> dict[str, tuple[str, str]]:
     """The task and metric of each score column. A task that nobody was scored on yet has one column without scores."""
+    if plan.columns:
+        return {column: (column.partition(" ")[0], column.partition(" ")[2]) for column in plan.columns}
     found: dict[str, dict[str, None]] = {task: {} for task in plan.tasks}
     for record in records:
         found[record.task] |= dict.fromkeys(record.scores)
@@ -191,9 +198,32 @@ def _row(
     return {"upstream": name, "digest": digest, **scores, **facts}
 
 
-def _rank_key(row: Mapping[str, Any], columns: Mapping[str, tuple[str, str]]) -> tuple[bool, float]:
-    """Best first by the first column; rows without that score come last."""
-    score = row[next(iter(columns))]
+def _aggregated(
+    plan: BoardPlan, rows: Sequence[dict[str, Any]], cells: Mapping[tuple[str, str, str], Record]
+) -> list[dict[str, Any]]:
+    """Rows with the board's aggregates behind the encoder's name."""
+    scores = [
+        {
+            (key[2], metric): score["value"]
+            for key, record in cells.items()
+            if key[:2] == (row["upstream"], row["digest"])
+            for metric, score in record.scores.items()
+            if score["value"] is not None
+        }
+        for row in rows
+    ]
+    made = {name: AGGREGATES[name](scores) for name in plan.aggregates}
+    names = ("upstream", "digest")
+    return [
+        {name: row[name] for name in names} | {name: values[number] for name, values in made.items()} | row
+        for number, row in enumerate(rows)
+    ]
+
+
+def _rank_key(score: float | Mapping[str, Any] | None) -> tuple[bool, float]:
+    """Best first; rows without a score come last. Of an aggregate more is better."""
+    if isinstance(score, float):
+        return False, -score
     if score is None or score["value"] is None:
         return True, 0.0
     return False, -score["value"] if score["better"] == "higher" else score["value"]

@@ -55,7 +55,7 @@ def main(upstream: str) -> None:
 def extraction(upstream: str) -> list[dict[str, str]]:
     settings = config.load()
     cell = resolve(Request(upstream, "ks", data="demo"), settings)
-    place = data.locate(cell.task.card.corpus, "ks", "demo", settings, QUIET)
+    place = data.locate(cell.task, "demo", settings, QUIET)
     prepared = data.prepare(cell.task, cell.upstream.card, place, "quick", False, settings, QUIET)
     items = distinct(prepared)
     waves = [

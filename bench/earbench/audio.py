@@ -3,10 +3,10 @@
 import hashlib
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,59 @@ def fingerprints(paths: Iterable[Path], cache: Path, tick: Callable[[], None]) -
             return _gather(list(paths), known, memory, pool, tick)
 
 
+def durations(
+    clips: Iterable[Clip], facts: Mapping[Path, Facts], cache: Path, tick: Callable[[], None]
+) -> dict[str, float]:
+    """Seconds of clips once their effects are applied, by id.
+
+    Where only the samples tell (effects that cut out what is quiet), the clip is read; that is remembered by content.
+    """
+    keys: dict[str, str] = {}
+    todo: dict[str, Clip] = {}
+    for clip in (clips := list(clips)):
+        heard, _ = effects.split_at_unknown(clip.effects)
+        if heard:
+            content = [facts[clip.audio].digest, clip.start, clip.stop, [list(effect) for effect in heard]]
+            keys[clip.id] = files.digest_of(content)
+            todo.setdefault(keys[clip.id], replace(clip, effects=heard))
+    found = _listened(todo, facts, cache, tick)
+
+    def seconds(clip: Clip) -> float:
+        _, rest = effects.split_at_unknown(clip.effects)
+        stop = facts[clip.audio].seconds if clip.stop is None else clip.stop
+        return effects.seconds_after(found[keys[clip.id]] if clip.id in keys else stop - (clip.start or 0.0), rest)
+
+    return {clip.id: seconds(clip) for clip in clips}
+
+
+def _listened(
+    clips: Mapping[str, Clip], facts: Mapping[Path, Facts], cache: Path, tick: Callable[[], None]
+) -> dict[str, float]:
+    """Seconds that clips have when read, by their keys; from memory where they were read before."""
+
+    def measured(key: str) -> float:
+        rate = facts[clips[key].audio].sample_rate
+        return len(read(clips[key], rate)) / rate
+
+    if not clips:
+        return {}
+    with _memory(cache) as memory, ThreadPoolExecutor() as pool:
+        known = dict(memory.execute("SELECT key, seconds FROM durations"))
+        missing = [key for key in clips if key not in known]
+        for _ in range(len(clips) - len(missing)):
+            tick()
+        for start in range(0, len(missing), REMEMBERED_TOGETHER):
+            keys = missing[start : start + REMEMBERED_TOGETHER]
+            fresh = []
+            for key, seconds in zip(keys, pool.map(measured, keys), strict=True):
+                fresh.append((key, seconds))
+                tick()
+            with memory:
+                memory.executemany("INSERT OR REPLACE INTO durations VALUES (?, ?)", fresh)
+            known |= dict(fresh)
+    return {key: known[key] for key in clips}
+
+
 @contextmanager
 def _memory(cache: Path) -> Iterator[sqlite3.Connection]:
     """The table of what was read before; any number of processes may use it."""
@@ -103,6 +156,7 @@ def _memory(cache: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(path, timeout=60)) as memory:
             memory.execute("CREATE TABLE IF NOT EXISTS facts (path TEXT PRIMARY KEY, stamp TEXT, facts TEXT)")
+            memory.execute("CREATE TABLE IF NOT EXISTS durations (key TEXT PRIMARY KEY, seconds REAL)")
             yield memory
     except sqlite3.Error as error:
         hint = "free some space" if "full" in str(error) else "delete it; the audio is then checked once more"

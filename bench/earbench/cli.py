@@ -87,8 +87,11 @@ def list_(
 
 @app.command()
 def prepare(
-    task: Annotated[str, typer.Option(help="Tasks, separated by commas.")],
+    task: Annotated[str, typer.Option(help="Tasks, separated by commas; @SUITE and 'all' are lists of tasks.")],
     data: Data = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch what anyone may download into the folder, and unpack it.")
+    ] = False,
     config: Config = None,
     cache: Cache = None,
     json_: Json = False,
@@ -96,13 +99,15 @@ def prepare(
 ) -> None:
     """Is the corpus there, whole, split as published? What to download and where to put it."""
     with told(debug):
-        from earbench.commands import prepared
+        settings = settings_for(config, cache=cache)
+        names = [name for name in task.split(",") if name]
+        require([], names)
+        from earbench.prepare import prepared
+        from earbench.progress import Progress
 
-        found = [prepared(name, data, settings_for(config, cache=cache)) for name in task.split(",")]
-        for one in [] if json_ else found:
-            print(one.pop("text"))
-        if json_:
-            print(json.dumps([{key: value for key, value in one.items() if key != "text"} for one in found], indent=1))
+        found = prepared(names, data, settings, download, Progress(quiet=json_))
+        texts = [one.pop("text") for one in found]
+        print(json.dumps(found, indent=1, ensure_ascii=False) if json_ else "\n\n".join(texts))
         raise typer.Exit(0 if all(one["whole"] for one in found) else 1)
 
 
@@ -275,7 +280,7 @@ def require(upstreams: list[str], tasks: list[str]) -> None:
         registry.find("upstream", registry.split_spec(text)["name"])
     for name in tasks:
         if not name.startswith("@") and name != "all":
-            registry.find("task", name)
+            registry.find("task", registry.split_task(name)[0])
 
 
 def settings_for(path: Path | None, results: Path | None = None, cache: Path | None = None, **changes: Any) -> Settings:

@@ -9,19 +9,17 @@ from typing import Any
 
 from tabulate import tabulate
 
-from earbench import data, registry, report, store
+from earbench import registry, report, store
 from earbench import record as records
 from earbench.checks import task as check_task
 from earbench.checks import upstream as check_upstream
 from earbench.config import Settings
-from earbench.contract import UpstreamCard
-from earbench.errors import BenchError, MissingCorpus, RequestError
+from earbench.errors import BenchError, RequestError
 from earbench.line import Forecast, forecast, run
 from earbench.plan import Request, expand, load_task, load_upstream
+from earbench.prepare import ANY_ENCODER
 from earbench.progress import Progress
 from earbench.record import Record
-
-ANY_ENCODER = UpstreamCard("any", "none", "", "", sample_rate=16_000, hop=0.02)
 
 
 def run_all(
@@ -135,43 +133,6 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"about {max(1, round(seconds))} s"
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
-
-
-def prepared(name: str, where: str | None, settings: Settings) -> dict[str, Any]:
-    """Whether a task's corpus is there and whole, as facts and as `text` for people."""
-    task = load_task(name)
-    corpus = task.card.corpus
-    facts: dict[str, Any] = {"name": name, "corpus": corpus.id, "page": corpus.page, "licence": corpus.licence}
-    try:
-        place = data.locate(task, where, settings, Progress())
-        task = data.at(task, ANY_ENCODER, place)
-        folds = data.folds_of(task, ANY_ENCODER, place)
-        differences = data.census_differences(task, folds, place)
-        found = dict(task.census(folds))
-        facts["whose"] = "the built-in demo has them" if place.demo else "published"
-        problem = None
-    except MissingCorpus as error:
-        differences, found, problem = [], {}, str(error)
-    whole = problem is None and not differences
-    facts |= {"whole": whole, "counts": found, "differences": differences, "problem": problem}
-    return facts | {"text": _prepared_text(corpus.title, corpus.layout, facts)}
-
-
-def _prepared_text(title: str, layout: str, facts: Mapping[str, Any]) -> str:
-    lines = [
-        f"{facts['name']}: {title}",
-        f"  page: {facts['page']}",
-        f"  licence: {facts['licence']}",
-        "  layout:",
-        *(f"    {line}" for line in layout.splitlines()),
-    ]
-    if facts["problem"]:
-        lines += ["  not found:", *(f"    {line.strip()}" for line in facts["problem"].splitlines())]
-    elif facts["differences"]:
-        lines += ["  differs from the published counts:", *(f"    {line}" for line in facts["differences"])]
-    else:
-        lines.append(f"  whole: {sum(facts['counts'].values()):,} units, as {facts['whose']}")
-    return "\n".join(lines)
 
 
 def findings(upstream: str | None, task: str | None, record: Path | None) -> list[dict[str, Any]]:

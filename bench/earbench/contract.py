@@ -380,6 +380,10 @@ class Task(ABC):
     `<metric>_published`: the best on test over `published_decodings` and over the heads kept every `Recipe.keep` steps.
     """
     published_decodings: tuple[Mapping[str, Any], ...] = ({},)
+    readings: Mapping[str, Mapping[str, Any]] = {}
+    """Decodings that are no choice but a score of their own: on test each gives `<first metric>_<name>`."""
+    shortest_train: float = 0.0
+    """Seconds: training clips that are no longer than this, once their effects are applied, are left out."""
     root: Path | None = None
     """Where the corpus lies, for a task whose argument says so."""
 
@@ -430,7 +434,10 @@ class Task(ABC):
         return shuffled(split, recipe.batch, rng)
 
     def weights(self, split: Split, effort: Effort) -> np.ndarray[Any, Any]:
-        """How much each clip of the *valid* split counts when a head is judged: once per unit unless overridden."""
+        """How much each row of the *valid* split counts when a head is judged: every unit once unless overridden.
+
+        Where rows are not clips (trials, recordings), a task has to say so itself.
+        """
         from earbench.kit.sampling import unit_weights
 
         return unit_weights(split)

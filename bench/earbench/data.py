@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from earbench import files
-from earbench.audio import Facts, fingerprints
+from earbench.audio import Facts, durations, fingerprints
 from earbench.config import Settings
 from earbench.contract import Clip, Fold, Match, Split, Task, UpstreamCard
 from earbench.demo import build as demo
 from earbench.errors import BadAudio, BenchError, MissingCorpus
+from earbench.kit.effects import split_at_unknown
 from earbench.progress import Progress
 
 QUICK_UNITS = {"train": 600, "valid": 200, "test": 200}
@@ -34,6 +35,7 @@ class Prepared:
     digests: Mapping[Path, str]
     place: Place
     deviations: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def clips(self) -> list[Clip]:
         """Every clip of every fold once, with k-fold repeats taken together."""
@@ -97,12 +99,14 @@ def prepare(
     if effort == "quick":
         folds = [quick(fold) for fold in folds]
     facts = verify(folds, settings.cache, progress)
-    measured = tuple(_measured(fold, facts) for fold in folds)
+    measured = _measured(folds, facts, settings.cache, progress)
+    kept = tuple(_long_enough(task, fold) for fold in measured)
     return Prepared(
-        measured,
+        kept,
         {path: fact.digest for path, fact in facts.items()},
         place,
         ("partial",) if differences and not place.demo else (),
+        tuple(_left_out(task, *pair) for pair in zip(measured, kept, strict=True) if pair[0] != pair[1]),
     )
 
 
@@ -184,12 +188,37 @@ def _outside(clip: Clip, fact: Facts) -> str | None:
     return f"the stretch {start:.3f}-{stop:.3f} s lies outside the file ({fact.seconds:.3f} s)"
 
 
-def _measured(fold: Fold, facts: Mapping[Path, Facts]) -> Fold:
-    def seconds(clip: Clip) -> float:
-        stop = facts[clip.audio].seconds if clip.stop is None else clip.stop
-        return stop - (clip.start or 0.0)
+def _measured(folds: Sequence[Fold], facts: Mapping[Path, Facts], cache: Path, progress: Progress) -> tuple[Fold, ...]:
+    """The folds with the duration of every clip as its encoder will hear it."""
+    clips = {clip.id: clip for split in _splits(folds) for clip in split.clips}
+    trimmed = {clip.audio for clip in clips.values() if split_at_unknown(clip.effects)[0]}
+    with progress.bar("measuring trimmed audio", len(trimmed), "files") as bar:
+        seconds = durations(clips.values(), facts, cache, lambda: bar.advance(1))
+    return tuple(
+        fold.each(lambda _, split: replace(split, seconds=tuple(seconds[clip.id] for clip in split.clips)))
+        for fold in folds
+    )
 
-    return fold.each(lambda _, split: replace(split, seconds=tuple(seconds(clip) for clip in split.clips)))
+
+def _long_enough(task: Task, fold: Fold) -> Fold:
+    """The fold without the training clips that the protocol finds too short."""
+    kept = [number for number, seconds in enumerate(fold.train.seconds) if seconds > task.shortest_train]
+    if len(kept) == len(fold.train.clips):
+        return fold
+    if not kept:
+        raise BenchError(
+            f"task '{task.card.name}': no training clip of fold '{fold.name}' is longer than {task.shortest_train:g} s",
+            "check the recordings: they may hold hardly anything but silence",
+        )
+    clips = tuple(fold.train.clips[number] for number in kept)
+    seconds = tuple(fold.train.seconds[number] for number in kept)
+    return replace(fold, train=replace(fold.train, clips=clips, seconds=seconds))
+
+
+def _left_out(task: Task, fold: Fold, kept: Fold) -> str:
+    all_, some = len(fold.train.units()), len(kept.train.units())
+    rule = f"no longer than {task.shortest_train:g} s, as the protocol has it"
+    return f"fold '{fold.name}': {all_ - some:,} of {all_:,} training recordings are left out: {rule}"
 
 
 def quick(fold: Fold) -> Fold:

@@ -39,7 +39,7 @@ def run(request: Request, settings: Settings, progress: Progress) -> Record:
     files.check_writable(settings.cache, "the cache")
     cell, prepared = _prepare(resolve(request, settings), settings, progress)
     plan = freeze(cell, prepared, settings)
-    for note in cell.upstream.notes:
+    for note in (*cell.upstream.notes, *prepared.notes):
         progress.warn(note)
     lock = settings.cache / "plans" / f"{plan.id}.lock"
     lock.parent.mkdir(exist_ok=True)
@@ -167,7 +167,7 @@ def _work(
         found, measured, notes = _fitted(cell, plan, prepared, shelf, workspace, progress)
     spent = time.perf_counter() - started
     heads = _save_heads(found, workspace)
-    notes = [*cell.upstream.notes, *notes]
+    notes = [*cell.upstream.notes, *prepared.notes, *notes]
     facts = describe.facts(cell, prepared, plan, settings, found, measured, shelf, spent, heads, notes)
     resampled = {name: intervals.replicates(samples) for name, samples in measured.samples.items()}
     return records.write(settings.results, facts, describe.rows(measured), resampled)

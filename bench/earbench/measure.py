@@ -43,6 +43,7 @@ def measure(
     only = None if cell.layers in ("mix", "each") else layer_choices(cell)[0]
     decodings: list[Mapping[str, Any]] = []
     tuned: list[list[Tuned]] = []
+    read: list[list[dict[str, Sampled]]] = []
     for number, fold in enumerate(folds):
         bench = opener(fold)
         test = examples(task, fold.test, None, shelf, bench.device)  # its answers stay with the task
@@ -54,16 +55,22 @@ def measure(
                 rows += [(fold.name, head.seed, one) for head, one in zip(heads[number], fold_rows, strict=True)]
                 decodings.append(said[0][1])
         columns.append(simple.columns(bench, test, progress, only))
+        seen = test if found.best_layer is None else test.layer(found.best_layer)
+        winners = found.heads[found.best_layer][number]
         if task.published:
-            seen = test if found.best_layer is None else test.layer(found.best_layer)
-            winners = found.heads[found.best_layer][number]
             tuned.append([best_on_test(through(bench, found.best_layer), seen, head) for head in winners])
+        if task.readings:
+            read.append([_readings(through(bench, found.best_layer), seen, head) for head in winners])
     layers = per_layer(task, scored) if cell.layers == "each" else []
     samples = by_metric(task, scored[found.best_layer])
     extra, chosen = _column_samples(task, folds, columns)
     if task.published:
         extra |= _published(task, folds, tuned)
         chosen["published"] = {"step": tuned[0][0].step, "decoding": dict(tuned[0][0].decoding)}
+    if task.readings:
+        seeds = range(len(read[0]))
+        extra |= {name: [[fold[seed][name] for fold in read] for seed in seeds] for name in read[0][0]}
+        chosen |= {name: {"decoding": dict(decoding)} for name, decoding in task.readings.items()}
     return Measured(samples | extra, _named(task, extra), rows, layers, dict(decodings[0]), chosen)
 
 
@@ -80,6 +87,14 @@ def _published(task: Task, folds: Sequence[Fold], tuned: Sequence[Sequence[Tuned
         for fold, heads in zip(folds, tuned, strict=True)
     ]
     return {f"{task.published}_published": [list(one) for one in zip(*samples, strict=True)]}
+
+
+def _readings(bench: Bench, test: Examples, head: Fitted) -> dict[str, Sampled]:
+    """The first metric on each further reading of a head, by the name it goes by."""
+    task, metric = bench.task, bench.task.card.metrics[0].name
+    answers = predict(bench, head, test, list(task.readings.values()))
+    samples = [samples_of(task, bench.fold, task.rows(test.split, said))[metric] for said in answers]
+    return {f"{metric}_{name}": one for name, one in zip(task.readings, samples, strict=True)}
 
 
 def _say(bench: Bench, test: Examples, layer: int | None, head: Fitted) -> tuple[dict[str, Any], Mapping[str, Any]]:

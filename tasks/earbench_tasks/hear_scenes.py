@@ -32,7 +32,7 @@ from earbench.contract import (
     UpstreamCard,
 )
 from earbench.errors import RequestError
-from earbench.kit import hear, hear_layout
+from earbench.kit import archives, hear, hear_layout
 from earbench.kit.classification import hits
 from earbench.kit.heads.shallow import Shallow, grid
 from earbench.kit.metrics.hear import CHROMA_ACC, METRICS, PITCH_ACC
@@ -155,6 +155,7 @@ def scene_card(
             f"Published as hear2021-{home}-48000.tar.gz"
         ),
         counts=counts,
+        archives=archives.hear(home),
     )
     return TaskCard(name, 1, title, corpus, "clip", metrics, suite="hear", protocol="HEAR 2021")
 

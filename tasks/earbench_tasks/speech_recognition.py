@@ -3,51 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
 from earbench.contract import Clip, Effort, Fold, Head, Recipe, Rows, Space, Split, Task, TaskCard, UpstreamCard
+from earbench.errors import MissingExtra
+from earbench.kit.beam import LEXICON, MODEL_FOLDER, MODELS, BeamSearch, check_installed
 from earbench.kit.heads.ctc import RecurrentCTC
-from earbench.kit.librispeech import LIBRISPEECH, librispeech
+from earbench.kit.librispeech import LIBRISPEECH, beside, librispeech
+from earbench.kit.librispeech_toy import write_toy
 from earbench.kit.metrics.errors import CER, WER, transcripts
 from earbench.kit.sampling import by_length
-from earbench.kit.seeds import generator
 from earbench.kit.specaugment import SpecAugment
 from earbench.kit.text import LETTERS, Characters
+from earbench.kit.weights import file_digest
 
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-TOY_LETTERS = "ETAON"
-TOY_WORDS = ("ATE", "EAT", "NET", "NOT", "ONE", "TEA", "TEN", "TOE")
-TOY_SPEAKERS = {"train-clean-100": range(1, 7), "dev-clean": range(7, 9), "test-clean": range(9, 12)}
-TOY_RATE = 16_000
+LAYOUT = (
+    "For `wer_lm`, a score of its own beside SUPERB's (pip install 'earbench[lm]'), if you like:\n"
+    f"  4-gram.arpa.gz   https://www.openslr.org/11; or unpacked, or as KenLM's binary: {', '.join(MODELS[:2])}\n"
+    f"  {LEXICON}      https://dl.fbaipublicfiles.com/fairseq/wav2vec/librispeech_lexicon.lst\n"
+    f"  Put both beside the subsets, into the folder that holds LibriSpeech/, or into a folder\n"
+    f"  {MODEL_FOLDER}/ in one of these."
+)
 
 
 class SpeechRecognition(Task):
-    """Letters of LibriSpeech by CTC, trained on 100 clean hours, without a language model (SUPERB ASR, sheet 2.2).
+    """Letters of LibriSpeech by CTC, trained on 100 clean hours (SUPERB ASR, sheet 2.2).
 
     The protocol's batches of 32 are halved whenever the longest of them exceeds 2,000 samples, which always holds:
-    `batch` is what remains.
+    `batch` is what remains. The score of SUPERB, `wer`, knows no language model; where the official one lies beside the
+    corpus, the same head is also read with it: `wer_lm`.
     """
 
     card = TaskCard(
         "asr",
         version=1,
         title="Speech recognition",
-        corpus=LIBRISPEECH,
+        corpus=replace(LIBRISPEECH, layout=f"{LIBRISPEECH.layout}\n{LAYOUT}"),
         grain="frame",
         metrics=(WER, CER),
         suite="superb",
         protocol="SUPERB ASR",
     )
     select = "wer"
+    beam: BeamSearch | None = None
+    left_out = "not looked for"
+    """Why there is no `wer_lm`."""
+
+    def at(self, root: Path, upstream: UpstreamCard) -> Task:
+        """With the readings that the files beside the corpus and the installed packages allow."""
+        task = SpeechRecognition()
+        task.beam, task.left_out = _language_model(root)
+        task.readings = {"lm": {"lm": True}} if task.beam else {}
+        return task
 
     def folds(self, root: Path, upstream: UpstreamCard) -> Sequence[Fold]:
-        return [librispeech(root)]
+        """The language model is part of what the test split asks, so its content is part of the plan."""
+        fold = librispeech(root)
+        if self.beam is None:
+            return [fold]
+        files = {path.name: file_digest(path) for path in (self.beam.model, self.beam.lexicon)}
+        return [replace(fold, test=replace(fold.test, truth={"language model": files}))]
+
+    def deviations(self, effort: Effort) -> Mapping[str, str]:
+        return {} if self.beam else {"no-lm": f"wer_lm is left out: {self.left_out}"}
 
     def space(self, fold: Fold) -> Characters:
         return LETTERS
@@ -67,7 +92,7 @@ class SpeechRecognition(Task):
 
     def head(self, width: int, space: Space, recipe: Recipe) -> Head:
         limits = {name: recipe.options[name] for name in ("time_limit", "feature_limit")}
-        return RecurrentCTC(width, recipe.options["hidden"], LETTERS, SpecAugment(**limits))
+        return RecurrentCTC(width, recipe.options["hidden"], LETTERS, SpecAugment(**limits), self.beam)
 
     def rows(self, split: Split, predictions: Mapping[str, Any]) -> Rows:
         return transcripts(split, predictions)
@@ -76,33 +101,19 @@ class SpeechRecognition(Task):
         return {clip.id: clip.label for clip in split.clips}
 
     def toy(self, root: Path, seed: int) -> None:
-        """Eleven speakers "say" twelve short texts each, a tone for every letter: 132 files of about a second."""
-        for subset, speakers in TOY_SPEAKERS.items():
-            for speaker in speakers:
-                rng = generator("asr toy", seed, speaker)
-                folder, name = root / "LibriSpeech" / subset / f"{speaker}" / "1", f"{speaker}-1"
-                texts = [" ".join(rng.choice(TOY_WORDS, size=rng.integers(1, 4))) for _ in range(12)]
-                for number, text in enumerate(texts):
-                    _write(folder / f"{name}-{number:04}.flac", _toy_speech(text, rng))
-                lines = [f"{name}-{number:04} {text}\n" for number, text in enumerate(texts)]
-                (folder / f"{name}.trans.txt").write_text("".join(lines), encoding="utf-8", newline="\n")
+        write_toy(root, seed)
 
 
-# ---- the toy corpus --------------------------------------------------------------------------------------------------
-
-
-def _toy_speech(text: str, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-    """One tone after another at a voice's own height and loudness, a longer pause between words, over faint noise."""
-    height, loudness = rng.uniform(0.97, 1.03), rng.uniform(0.1, 0.3)
-    pieces = [np.zeros(800)]
-    for letter in text:
-        times = np.arange(int(rng.uniform(0.06, 0.1) * TOY_RATE)) / TOY_RATE
-        pitch = 400 * 1.5 ** TOY_LETTERS.index(letter) if letter in TOY_LETTERS else 0.0
-        pieces += [loudness * np.sin(2 * np.pi * pitch * height * times), np.zeros(480)]
-    wave = np.concatenate(pieces)
-    return wave + rng.normal(0.0, 0.01, len(wave))
-
-
-def _write(path: Path, samples: np.ndarray[Any, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, TOY_RATE, subtype="PCM_16")
+def _language_model(root: Path) -> tuple[BeamSearch | None, str]:
+    """The decoder with the first language model found beside the corpus, or None and why there is none."""
+    lexicon = beside(root, LEXICON, MODEL_FOLDER)
+    model = next((path for name in MODELS if (path := beside(root, name, MODEL_FOLDER))), None)
+    if model is None or lexicon is None:
+        return None, f"no {LEXICON if model else '4-gram.arpa.gz'} beside the corpus"
+    try:
+        check_installed()
+    except MissingExtra:
+        return None, "the extra 'lm' is not installed"
+    search = BeamSearch(LETTERS, lexicon, model)
+    search.check()
+    return search, ""

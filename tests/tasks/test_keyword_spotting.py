@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from earbench.contract import UpstreamCard
-from earbench.kit.corpora import SPEECH_COMMANDS_V1
+from earbench.kit.speech_commands import SPEECH_COMMANDS_V1
 from earbench_tasks.keyword_spotting import LABELS, KeywordSpotting
 
 CARD = UpstreamCard("none", "none", "none", "none")

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from earbench.errors import MissingCorpus
-from earbench.kit.corpora import SPEECH_COMMANDS_LABELS, SPEECH_COMMANDS_V1, official_split, speech_commands
+from earbench.kit.speech_commands import SPEECH_COMMANDS_LABELS, SPEECH_COMMANDS_V1, official_split, speech_commands
 from earbench_tasks.keyword_spotting import KeywordSpotting
 
 REAL = Path(__file__).parents[2].parent / "shared/data"
@@ -52,7 +52,8 @@ def test_published_counts_add_up_to_the_published_totals():
     counts = SPEECH_COMMANDS_V1.counts
     for split, total in {"train": 51_094, "valid": 6_804, "test": 3_081}.items():
         assert sum(counts[f"{split}/{label}"] for label in SPEECH_COMMANDS_LABELS) == total
-    assert len(counts) == 36
+    assert len(counts) == 36 + 1
+    assert counts["words of v0.02"] == 0
 
 
 def test_split_rule_equals_an_independent_formula():

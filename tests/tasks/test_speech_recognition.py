@@ -8,10 +8,11 @@ import torch
 
 from earbench.checks.toy import measured
 from earbench.contract import Clip, Split, UpstreamCard
+from earbench.kit.librispeech_toy import SPEAKERS
 from earbench.kit.metrics.errors import WER
 from earbench.kit.text import LETTERS
 from earbench.stack import Probe, Stack
-from earbench_tasks.speech_recognition import TOY_SPEAKERS, SpeechRecognition
+from earbench_tasks.speech_recognition import SpeechRecognition
 
 CARD = UpstreamCard("none", "none", "none", "none")
 TASK = SpeechRecognition()
@@ -110,7 +111,7 @@ def test_toy_is_the_same_bytes_for_the_same_seed(tmp_path):
 
 def test_toy_has_enough_speakers_in_every_split(fold):
     speakers = [{clip.group for clip in split.clips} for split in fold.splits().values()]
-    assert [len(names) for names in speakers] == [len(names) for names in TOY_SPEAKERS.values()] == [6, 2, 3]
+    assert [len(names) for names in speakers] == [len(names) for names in SPEAKERS.values()] == [6, 2, 3]
 
 
 def batch(clips, features):

@@ -187,13 +187,13 @@ def batches_hold_valid_indices(toy: Toy) -> Verdict:
 
 
 def valid_weights_fit(toy: Toy) -> Verdict:
-    """`weights` gives one finite, non-negative number per clip of the valid split, in every effort, not all zero."""
+    """`weights` gives one finite, non-negative number per row of the valid split, in every effort, not all zero."""
     for fold, effort in itertools.product(toy.folds, EFFORTS):
         weights = toy.task.weights(fold.valid, effort)
-        clips = len(fold.valid.clips)
-        if weights.shape != (clips,) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum():
-            found = f"fold '{fold.name}', {effort}: shape {weights.shape} for {clips} clips, sum {weights.sum():g}"
-            return False, f"{found}: weigh every clip of the split, a pool as one unit"
+        rows = len(toy.task.rows(fold.valid, toy.task.ideal(fold.valid)))
+        if weights.shape != (rows,) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum():
+            found = f"fold '{fold.name}', {effort}: shape {weights.shape} for {rows} rows, sum {weights.sum():g}"
+            return False, f"{found}: weigh every row that the split makes (by default a clip; a pool is one unit)"
     return True, f"sum {weights.sum():g} over the valid split of the last fold"
 
 

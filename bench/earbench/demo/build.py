@@ -24,6 +24,10 @@ CORPORA: Mapping[str, str] = {
     "speech_commands_v1": "keywords",
     "hear": "notes",
     "librispeech": "utterances",
+    "fluent": "intents",
+    "snips": "slots",
+    "voxceleb1": "talkers",
+    "quesst14": "queries",
 }
 """The module of each corpus, by corpus id."""
 

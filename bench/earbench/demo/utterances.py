@@ -1,7 +1,8 @@
-"""LibriSpeech in small: strings of three or four words, spoken by the demo's voices (protocol sheet superb 2.2).
+"""LibriSpeech in small: strings of three or four words, spoken by the demo's voices (protocol sheet superb 2.1, 2.2).
 
 `LibriSpeech/<subset>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac` at 16 kHz, about two seconds each, and
-`<speaker>-<chapter>.trans.txt` beside them. The people are the first of the keyword corpus, in the same rooms.
+`<speaker>-<chapter>.trans.txt` beside them; `lexicon/` holds the two files that say which phones a word has, under
+s3prl's names. The people are the first of the keyword corpus, in the same rooms.
 
 How hard it is was settled with hand-made features alone (`tests/demo` keeps the floors), before any encoder of ours
 was scored on it: a recogniser that may take 600 steps has to begin to spell within them. With twenty words
@@ -36,19 +37,37 @@ PAUSE = (0.02, 0.12)
 """Seconds before, between and behind the words."""
 SNR = (20.0, 40.0)
 """Decibels by which an utterance lies above its noise, drawn evenly."""
-CENSUS: Mapping[str, Mapping[str, int]] = {"asr": {"train": 384, "valid": 96, "test": 192}}
+LEXICA: Mapping[str, Mapping[str, str]] = {
+    "librispeech-lexicon-200k-g2p.txt": {
+        **{"YES": "Y EH1 S", "NO": "N OW1", "UP": "AH1 P", "DOWN": "D AW1 N", "LEFT": "L EH1 F T"},
+        **{"ON": "AA1 N", "OFF": "AO1 F", "GO": "G OW1"},
+    },
+    "librispeech-lexicon-allothers-g2p.txt": {"STOP": "S T AA1 P", "ON": "AO1 N", "RIGHT": "R AY1 T"},
+}
+"""Phones by file and word; of ON the first file's count. Four of the six voices have an accent, and say others."""
+_COUNTS = {"train": 384, "valid": 96, "test": 192}
+CENSUS: Mapping[str, Mapping[str, int]] = {"asr": _COUNTS, "pr": _COUNTS}
 
 Wave = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def write(root: Path) -> None:
-    """Write the three subsets under `root`."""
+    """Write the three subsets and the lexicon under `root`."""
+    write_lexicon(root / "lexicon")
     for split, subset in SUBSETS.items():
         noises = bank(split)
         for number, person in enumerate(cast(split, SPEAKERS[split]), FIRST[split]):
             for chapter in range(1, CHAPTERS + 1):
                 folder = root / "LibriSpeech" / subset / f"{number}" / f"{chapter}"
                 write_chapter(folder, f"{number}-{chapter}", person, noises)
+
+
+def write_lexicon(folder: Path) -> None:
+    """A word, a tab and its phones a line."""
+    folder.mkdir(parents=True)
+    for name, words in LEXICA.items():
+        lines = [f"{word}\t{phones}\n" for word, phones in words.items()]
+        (folder / name).write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def write_chapter(folder: Path, name: str, person: Speaker, noises: Noises) -> None:

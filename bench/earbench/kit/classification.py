@@ -14,13 +14,15 @@ from earbench.errors import BenchError
 def hits(split: Split, predictions: Mapping[str, str]) -> Rows:
     """One row per clip: "hit" is 1.0 where the predicted label is the clip's, beside "prediction" and "label".
 
-    Every clip needs a prediction and every prediction a clip: a score over part of a test set is another score.
+    Where labels are tuples, all of their parts must be right. Every clip needs a prediction and every prediction a
+    clip: a score over part of a test set is another score.
     """
     ids = tuple(clip.id for clip in split.clips)
     match_ids(split, predictions)
     labels = np.array([clip.label for clip in split.clips], np.str_)
     guesses = np.array([predictions[name] for name in ids], np.str_)
-    arrays = {"hit": (guesses == labels).astype(np.float64), "prediction": guesses, "label": labels}
+    right = (guesses == labels).reshape(len(ids), -1).all(1)
+    arrays = {"hit": right.astype(np.float64), "prediction": guesses, "label": labels}
     return Rows(ids, tuple((clip.group,) for clip in split.clips), arrays)
 
 

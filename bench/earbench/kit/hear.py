@@ -130,9 +130,10 @@ def nearest(rates: Sequence[int], wanted: int) -> int:
 
 
 def _walk(root: Path) -> tuple[list[Path], list[Path]]:
-    """All task folders under `root`, without looking into them, and the archives beside them."""
+    """All task folders under `root`, without looking into them or into what is hidden, and the archives beside them."""
     folders, archives = [], []
     for place, inside, files in os.walk(root):
+        inside[:] = [name for name in inside if not name.startswith(".")]
         if METADATA in files:
             folders.append(Path(place))
             inside.clear()

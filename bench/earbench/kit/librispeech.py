@@ -7,6 +7,7 @@ from pathlib import Path
 
 from earbench.contract import Clip, Corpus, Fold, Split
 from earbench.errors import BadAudio, MissingCorpus
+from earbench.kit import archives
 from earbench.kit.text import LETTERS
 
 SUBSETS = {"train": "train-clean-100", "valid": "dev-clean", "test": "test-clean"}
@@ -25,6 +26,7 @@ LIBRISPEECH = Corpus(
         "The root may be LibriSpeech/ itself or what holds it."
     ),
     counts={"train": 28_539, "valid": 2_703, "test": 2_620},
+    archives=archives.LIBRISPEECH,
 )
 """The part of LibriSpeech that SUPERB recognises, with its utterance counts (sheet 2.1)."""
 
@@ -43,6 +45,25 @@ def librispeech(root: Path) -> Fold:
         raise BadAudio(message, *problems[:SHOWN], *more, "unpack the archives again, or remove what has no partner")
     train, valid, test = (Split(tuple(sorted(clips, key=lambda clip: clip.id))) for clips in found)
     return Fold(train, valid, test)
+
+
+def beside(root: Path, name: str, folder: str) -> Path | None:
+    """The file `name` that belongs to LibriSpeech but comes from elsewhere; None if it is not there.
+
+    It lies in the folder that holds the subsets, in the parent of that, or in a `folder` in one of the two. In two of
+    these places at once it is refused: which one counts is not guessed.
+    """
+    places = places_beside(root, folder)
+    found = [place / name for place in places if (place / name).is_file()]
+    if len(found) > 1:
+        raise MissingCorpus(f"{name} lies in {len(found)} places", *map(str, found), "keep one of them")
+    return found[0] if found else None
+
+
+def places_beside(root: Path, folder: str) -> list[Path]:
+    """The folders that `beside` looks in."""
+    home = _subset(root, SUBSETS["train"]).parent
+    return [place for near in (home, home.parent) for place in (near, near / folder)]
 
 
 def _subset(root: Path, name: str) -> Path:

@@ -6,7 +6,7 @@ A unit is a clip, or a pool of clips of which each visit draws one. All draws of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from earbench.contract import Split
 from earbench.errors import BenchError
+
+LONG = 300_000 / 16_000
+"""Seconds from which SUPERB halves a window."""
 
 Indices = NDArray[np.intp]
 
@@ -49,15 +52,34 @@ def by_length(split: Split, batch: int, rng: np.random.Generator) -> Iterator[li
     SUPERB's buckets (sheet 2.2): two batches at a time are cut off; what is left in the end, fewer than two batches,
     stays one batch, and a single clip is left out (unless it is the only one).
     """
-    if len(split.seconds) != len(split.clips):
-        raise BenchError("batches by length need the duration of every clip", "the engine fills in `Split.seconds`")
-    order = np.argsort(-np.array(split.seconds), kind="stable").tolist()
+    order = np.argsort(-_durations(split), kind="stable").tolist()
     whole = len(order) // (2 * batch) * 2 * batch
     batches = [order[start : start + batch] for start in range(0, whole, batch)]
     if len(order) - whole > 1 or not batches:
         batches.append(order[whole:])
     while True:
         yield from (batches[number] for number in rng.permutation(len(batches)))
+
+
+def windows(split: Split, batch: int, symbols: Sequence[int], rng: np.random.Generator) -> Iterator[list[int]]:
+    """Endless epochs of overlapping windows over the clips in order of their number of `symbols`, most first.
+
+    SUPERB's batches of phones and slots (sheet 2.1 and 2.9). Each clip begins one window per epoch, in random order,
+    and an epoch has as many batches as clips; the windows of the last clips begin earlier, so as to be whole. Where
+    the first clip is longer than `LONG` seconds, only the first half of its window is kept. In a batch the longest
+    clip comes first. Ties keep the split's order.
+    """
+    seconds = _durations(split)
+    if len(symbols) != len(seconds):
+        raise BenchError(f"windows need the number of symbols of {len(seconds)} clips, got {len(symbols)}")
+    order = np.argsort(-np.asarray(symbols), kind="stable")
+    last = max(0, len(order) - batch)
+    while True:
+        for start in np.minimum(rng.permutation(len(order)), last):
+            window = order[start : start + batch]
+            if seconds[window[0]] > LONG and len(window) > 1:
+                window = window[: len(window) // 2]
+            yield window[np.argsort(-seconds[window], kind="stable")].tolist()
 
 
 def balanced(split: Split, batch: int, rng: np.random.Generator) -> Iterator[list[int]]:
@@ -92,6 +114,12 @@ def class_balanced_weights(split: Split) -> NDArray[np.float64]:
     units = Units(split)
     classes = Classes(units.labels)
     return units.spread(len(units) / (len(classes.counts) * classes.counts[classes.codes]))
+
+
+def _durations(split: Split) -> NDArray[np.float64]:
+    if len(split.seconds) != len(split.clips):
+        raise BenchError("batches by length need the duration of every clip", "the engine fills in `Split.seconds`")
+    return np.array(split.seconds)
 
 
 class Units:

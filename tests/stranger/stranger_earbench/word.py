@@ -6,9 +6,9 @@ import torch
 
 from earbench.contract import Fold, Labels, Recipe, Task, TaskCard
 from earbench.kit.classification import hits
-from earbench.kit.corpora import SILENCE, SPEECH_COMMANDS_V1, speech_commands
 from earbench.kit.heads.pooled import PooledLinear
 from earbench.kit.metrics.accuracy import ACCURACY
+from earbench.kit.speech_commands import SILENCE, SPEECH_COMMANDS_V1, speech_commands
 
 LABELS = Labels(("yes", "another"))
 

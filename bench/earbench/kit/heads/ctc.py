@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from earbench.kit.specaugment import SpecAugment
 from earbench.kit.text import BLANK, Spelling, collapsed
 
 DROPOUT = 0.2
+
+Beam = Callable[[Tensor], str | None]
+"""Reads log probabilities [time, symbol] with more than the letters themselves to go by; None if nothing fits."""
 
 
 class CTCHead(Head):
@@ -38,6 +42,23 @@ class CTCHead(Head):
         return [self.space.decode(collapsed(path[:length])) for path, length in paths]
 
 
+class FramewiseCTC(CTCHead):
+    """Two linear maps of each frame with nothing between them (SUPERB sheet 2.1).
+
+    Not stackable: torch has no batching rule for CTC, so stacked recipes would take turns in it all the same.
+    """
+
+    def __init__(self, width: int, hidden: int, space: Spelling) -> None:
+        super().__init__(space)
+        self.project = nn.Linear(width, hidden)
+        self.spell = nn.Linear(hidden, len(space))
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        _framed(lengths)
+        logits: Tensor = self.spell(self.project(x))
+        return logits
+
+
 class RecurrentCTC(CTCHead):
     """Linear, two bidirectional LSTMs with dropout behind each, linear; no down-sampling (SUPERB sheet 2.2).
 
@@ -45,9 +66,11 @@ class RecurrentCTC(CTCHead):
     device, seeded by the next draw of `self.generator`: the same recipe draws the same, whatever trains beside it.
     """
 
-    def __init__(self, width: int, hidden: int, space: Spelling, augment: SpecAugment) -> None:
+    def __init__(
+        self, width: int, hidden: int, space: Spelling, augment: SpecAugment, beam: Beam | None = None
+    ) -> None:
         super().__init__(space)
-        self.augment = augment
+        self.augment, self.beam = augment, beam
         self.project = nn.Linear(width, hidden)
         self.recurrent = nn.ModuleList([BothWays(hidden, hidden), BothWays(2 * hidden, hidden)])
         self.spell = nn.Linear(2 * hidden, len(space))
@@ -63,6 +86,16 @@ class RecurrentCTC(CTCHead):
                 hidden = hidden * kept / (1 - DROPOUT)
         logits: Tensor = self.spell(hidden)
         return logits
+
+    def predict(self, output: Tensor, lengths: Tensor | None, times: Tensor | None, **decoding: Any) -> list[str]:
+        """The greedy reading, or with `lm` what `beam` finds clip by clip; greedy where it finds nothing, as in s3prl."""
+        greedy = super().predict(output, lengths, times)
+        if not decoding.get("lm"):
+            return greedy
+        if self.beam is None:
+            raise BenchError("this head has no language model to decode with", "give it a `beam`")
+        found = [self.beam(one[:length].log_softmax(-1)) for one, length in zip(output, _framed(lengths), strict=True)]
+        return [plain if said is None else said for plain, said in zip(greedy, found, strict=True)]
 
 
 class BothWays(nn.Module):

@@ -1,8 +1,8 @@
-"""The linear head over a clip's mean that SUPERB puts on keyword, speaker, intent and emotion tasks."""
+"""Linear heads over a clip's mean: SUPERB's, on keyword, speaker, intent and emotion tasks, and the plain probe."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,28 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from earbench.contract import Head
+from earbench.errors import BadCheckpoint
 
 
-class PooledLinear(Head):
-    """Logits over `labels`: Linear, mean over true frames, Linear, with no activation between (SUPERB sheet 1.5).
-
-    Everything up to the logits is linear, so features [clip, width] that were averaged beforehand give the same
-    logits and gradients as frames [clip, time, width] (sheet 3). The two matrices stay apart all the same: merged
-    into one they would be the same function, but Adam and gradient clipping would take another path.
-    """
+class PooledHead(Head):
+    """What heads have in common that say one of `labels` of each clip by logits [clip, label]."""
 
     stackable: ClassVar[bool] = True
 
-    def __init__(self, width: int, hidden: int, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[str]) -> None:
         super().__init__()
         self.labels = tuple(labels)
-        self.project = nn.Linear(width, hidden)
-        self.classify = nn.Linear(hidden, len(self.labels))
-
-    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        hidden = self.project(x)
-        logits: Tensor = self.classify(hidden if lengths is None else mean_over_time(hidden, lengths))
-        return logits
 
     def loss(self, output: Tensor, lengths: Tensor | None, targets: Tensor, target_lengths: Tensor) -> Tensor:
         """Cross-entropy, mean over clips; `targets` hold one class index per clip."""
@@ -40,6 +29,37 @@ class PooledLinear(Head):
     def predict(self, output: Tensor, lengths: Tensor | None, times: Tensor | None, **decoding: Any) -> list[str]:
         """The label of the highest logit; the first of equals."""
         return [self.labels[index] for index in output.argmax(1).tolist()]
+
+
+class PooledLinear(PooledHead):
+    """Linear, mean over true frames, Linear, with no activation between (SUPERB sheet 1.5).
+
+    Everything up to the logits is linear, so features [clip, width] that were averaged beforehand give the same
+    logits and gradients as frames [clip, time, width] (sheet 3). The two matrices stay apart all the same: merged
+    into one they would be the same function, but Adam and gradient clipping would take another path.
+    """
+
+    def __init__(self, width: int, hidden: int, labels: Sequence[str]) -> None:
+        super().__init__(labels)
+        self.project = nn.Linear(width, hidden)
+        self.classify = nn.Linear(hidden, len(self.labels))
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        hidden = self.project(x)
+        logits: Tensor = self.classify(hidden if lengths is None else mean_over_time(hidden, lengths))
+        return logits
+
+
+class LinearProbe(PooledHead):
+    """One Linear on the mean over true frames: what the features hold that a straight cut can tell apart."""
+
+    def __init__(self, width: int, labels: Sequence[str]) -> None:
+        super().__init__(labels)
+        self.classify = nn.Linear(width, len(self.labels))
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        logits: Tensor = self.classify(x if lengths is None else mean_over_time(x, lengths))
+        return logits
 
 
 def mean_over_time(x: Tensor, lengths: Tensor) -> Tensor:
@@ -51,3 +71,30 @@ def mean_over_time(x: Tensor, lengths: Tensor) -> Tensor:
     true = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
     total = torch.where(true[:, :, None], x, 0.0).sum(1)
     return total / lengths.clamp_min(1)[:, None]
+
+
+# ---- heads published in transformers' layout -------------------------------------------------------------------------
+
+PUBLISHED = {
+    "mix": "layer_weights",
+    "head.project.weight": "projector.weight",
+    "head.project.bias": "projector.bias",
+    "head.classify.weight": "classifier.weight",
+    "head.classify.bias": "classifier.bias",
+}
+"""Tensors of layer weights and a `PooledLinear` behind them, and what transformers' sequence classifiers call them."""
+
+
+def published_head(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The head in the weights of a transformers audio classifier, such as superb/hubert-base-superb-ks, as ours.
+
+    Layer weights under "mix" (there are none without `use_weighted_layer_sum`), a `PooledLinear` under "head.". The
+    encoder's own tensors are passed over.
+    """
+    missing = [theirs for ours, theirs in PUBLISHED.items() if ours != "mix" and theirs not in state]
+    if missing:
+        raise BadCheckpoint(
+            f"no classifier on projected means in these weights: they have no {', '.join(missing)}",
+            "give the checkpoint of a transformers ...ForSequenceClassification for audio",
+        )
+    return {ours: state[theirs] for ours, theirs in PUBLISHED.items() if theirs in state}

@@ -1,4 +1,4 @@
-"""Error rates of transcripts: edits per reference word or character, in percent, summed before dividing."""
+"""Error rates of transcripts: edits per reference word, character or phone, in percent, summed before dividing."""
 
 from __future__ import annotations
 
@@ -30,6 +30,23 @@ def transcripts(split: Split, predictions: Mapping[str, str]) -> Rows:
     return Rows(tuple(clip.id for clip in split.clips), groups, arrays)
 
 
+def spoken_phones(split: Split, predictions: Mapping[str, str]) -> Rows:
+    """One row per clip: the least edits from its label to its prediction and the label's length, in phones parted by
+    spaces, beside both.
+
+    s3prl splits an empty prediction into one empty token. It stands for one of the label's phones and the others are
+    missing, which are as many edits as there are phones: no token at all counts the same, and is what is counted here.
+    """
+    import jiwer
+
+    match_ids(split, predictions)
+    pairs = [(clip.label, predictions[clip.id]) for clip in split.clips]
+    counts = np.array([_counts(jiwer.process_words(*pair)) for pair in pairs])
+    labels, said = (np.array(texts, np.str_) for texts in zip(*pairs, strict=True))
+    arrays = {"phone_errors": counts[:, 0], "phones": counts[:, 1], "prediction": said, "label": labels}
+    return Rows(tuple(clip.id for clip in split.clips), tuple((clip.group,) for clip in split.clips), arrays)
+
+
 def error_rate(rows: Rows, weights: np.ndarray[Any, Any], unit: str) -> float:
     """Weighted edits over weighted reference `unit`s, times 100; NaN where all weights are zero (an empty resample).
 
@@ -50,3 +67,4 @@ def _counts(found: Any) -> tuple[int, int]:
 _BOUNDS = (0.0, float("inf"))
 WER = Metric("wer", "%", better="lower", best=0.0, bounds=_BOUNDS, value=partial(error_rate, unit="word"))
 CER = Metric("cer", "%", better="lower", best=0.0, bounds=_BOUNDS, value=partial(error_rate, unit="character"))
+PER = Metric("per", "%", better="lower", best=0.0, bounds=_BOUNDS, value=partial(error_rate, unit="phone"))

@@ -1,9 +1,9 @@
-"""Published corpora: their facts, and readers of the trees that people have on disk."""
+"""Google Speech Commands (Warden 2018), both versions: their facts, and readers of the trees that people have."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,14 +11,24 @@ import numpy as np
 import soundfile
 
 from earbench.contract import Clip, Corpus, Fold, Split
-from earbench.errors import MissingCorpus
+from earbench.errors import BadAudio, MissingCorpus
+from earbench.kit import archives
 from earbench.kit.seeds import generator
 
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 UNKNOWN, SILENCE = "_unknown_", "_silence_"
 SPEECH_COMMANDS_LABELS = (*KEYWORDS, UNKNOWN, SILENCE)
+LATER = ("backward", "follow", "forward", "learn", "visual")
+"""The words that only v0.02 has."""
+_OTHERS = (
+    *("bed", "bird", "cat", "dog", "eight", "five", "four", "happy", "house", "marvin"),
+    *("nine", "one", "seven", "sheila", "six", "three", "tree", "two", "wow", "zero"),
+)
+ALL_WORDS = tuple(sorted((*KEYWORDS, *_OTHERS, *LATER)))
+"""The 35 words of v0.02, in the order of the alphabet."""
 
 _BACKGROUND = "_background_noise_"
+_LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 _SAMPLE_RATE = 16_000
 _GAIN = (("gain_db", -3.0),)
 _COUNTS = {
@@ -38,12 +48,28 @@ SPEECH_COMMANDS_V1 = Corpus(
         "  speech_commands_test_set_v0.01.tar.gz   twelve folders, _silence_/ and _unknown_/ among them\n"
         "The folders may have any name."
     ),
-    counts={
+    counts={"words of v0.02": 0}
+    | {
         f"{split}/{label}": count
         for split, counts in _COUNTS.items()
         for label, count in zip(SPEECH_COMMANDS_LABELS, counts, strict=True)
     },
+    archives=archives.SPEECH_COMMANDS_V1,
 )
+
+SPEECH_COMMANDS_V2 = Corpus(
+    id="speech_commands_v2",
+    title="Google Speech Commands v0.02",
+    page="https://arxiv.org/abs/1804.03209",
+    licence="CC BY 4.0",
+    layout=(
+        "One archive, unpacked into a folder of its own, which may lie beside others under the root:\n"
+        "  speech_commands_v0.02.tar.gz   a folder for each of 35 words, validation_list.txt and testing_list.txt"
+    ),
+    counts={"train": 84_843, "valid": 9_981, "test": 11_005},
+    archives=archives.SPEECH_COMMANDS_V2,
+)
+"""All 105,829 recordings by the official lists; what they do not name is train."""
 
 
 def speech_commands(root: Path, silence_pool: int) -> Fold:
@@ -64,6 +90,32 @@ def speech_commands(root: Path, silence_pool: int) -> Fold:
     return Fold(Split(chosen["train"]), Split(chosen["valid"]), Split(tuple(tests)))
 
 
+def listed_words(root: Path) -> Fold:
+    """All 35 words of v0.02: valid and test as the archive's two lists say, train what neither names.
+
+    Ids are `word/recording` without the ending. Clips are grouped by speaker, and no speaker is in two splits. A list
+    may name recordings that are not there, which the count of a split then shows. Recordings in a folder that is no
+    word of v0.02, twice in one folder or named by both lists are reported as one list.
+    """
+    archive = _listed_archive(root)
+    problems: list[str] = []
+    splits = _lists(archive, problems)
+    found: dict[str, list[Clip]] = {"train": [], "valid": [], "test": []}
+    for folder in _folders(archive):
+        for id, path in _named(folder, problems):
+            speaker = _speaker(path.stem)
+            found[splits.get(id, "train")].append(Clip(id, path, folder.name, speaker, leak=speaker))
+    if problems:
+        raise BadAudio(
+            f"{len(problems)} things in {archive} are not as in Speech Commands v0.02; nothing was trained",
+            *problems[:100],
+            *([f"and {len(problems) - 100} more"] if len(problems) > 100 else []),
+            "unpack the archive again into an empty folder, or move away what is not of it",
+        )
+    train, valid, test = (Split(tuple(clips)) for clips in found.values())
+    return Fold(train, valid, test)
+
+
 def official_split(file_name: str) -> Literal["train", "valid", "test"]:
     """Where the corpus' SHA-1 rule puts a recording; all of a speaker's recordings go the same way.
 
@@ -79,7 +131,7 @@ def official_split(file_name: str) -> Literal["train", "valid", "test"]:
     return "valid" if percentage < 10 else "test" if percentage < 20 else "train"
 
 
-# ---- Speech Commands: one clip ---------------------------------------------------------------------------------------
+# ---- v0.01: one clip ---------------------------------------------------------------------------------------
 
 
 def _word(path: Path) -> Clip:
@@ -124,7 +176,7 @@ def _speaker(file_name: str) -> str:
     return file_name.partition("_nohash_")[0]
 
 
-# ---- Speech Commands: folders ----------------------------------------------------------------------------------------
+# ---- v0.01: folders ----------------------------------------------------------------------------------------
 
 
 def _archives(root: Path) -> tuple[Path, Path]:
@@ -161,8 +213,54 @@ def _folders(folder: Path) -> list[Path]:
 def _recordings(folder: Path) -> list[Path]:
     """The audio files of a folder, sorted by name; hidden and other files are passed over."""
     paths = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path for path in paths if path.suffix.lower() == ".wav" and not path.name.startswith("."))
+    return sorted(path for path in paths if path.suffix.lower() in (".wav", ".flac") and path.name[0] != ".")
 
 
 def _listed(folders: Sequence[Path]) -> str:
     return ", ".join(map(str, folders)) or "none"
+
+
+# ---- v0.02 -----------------------------------------------------------------------------------------------------------
+
+
+def _listed_archive(root: Path) -> Path:
+    """The one folder with both lists and words that only v0.02 has: `root` or a folder in it."""
+    looked = [root, *_folders(root)]
+    listed = [folder for folder in looked if all((folder / name).is_file() for name in _LISTS.values())]
+    found = [folder for folder in listed if any(_holds(folder, word) for word in LATER)]
+    if len(found) == 1:
+        return found[0]
+    old = [folder for folder in looked if _holds(folder, KEYWORDS[0]) and not _is_test_archive(folder)]
+    raise MissingCorpus(
+        f"no Speech Commands v0.02 found under {root}: need one folder with {' and '.join(_LISTS.values())} and with "
+        f"the words that v0.01 does not have ({', '.join(LATER)}), found {len(found)}",
+        *([f"found {_listed(found)}"] if found else []),
+        *([f"without the lists or these words, so v0.01 or not whole: {_listed(old)}"] if old and not found else []),
+        f"looked in {_listed(looked[:12])}",
+        "unpack speech_commands_v0.02.tar.gz into a folder of its own",
+    )
+
+
+def _lists(archive: Path, problems: list[str]) -> Mapping[str, str]:
+    """The split of each recording that a list names, by `word/recording` without the ending."""
+    splits: dict[str, str] = {}
+    for split, name in _LISTS.items():
+        for line in sorted(set((archive / name).read_text(encoding="utf-8").split())):
+            id = line.rpartition(".")[0]
+            if splits.setdefault(id, split) != split:
+                problems.append(f"{line}: in both lists")
+    return splits
+
+
+def _named(folder: Path, problems: list[str]) -> Iterator[tuple[str, Path]]:
+    """The recordings of a word with their ids; folders that begin with `_` or `.` hold no words."""
+    paths = [] if folder.name[0] in "_." else _recordings(folder)
+    if paths and folder.name not in ALL_WORDS:
+        problems.append(f"{folder}: {len(paths)} recordings, but no word of v0.02")
+        return
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if seen.setdefault(path.stem, path) != path:
+            problems.append(f"{path}: the same recording as {seen[path.stem].name}")
+        else:
+            yield f"{folder.name}/{path.stem}", path

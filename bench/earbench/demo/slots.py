@@ -1,0 +1,75 @@
+"""Audio SNIPS in small: orders with names, numbers, directions and animals in them (protocol sheet superb 2.9).
+
+`SNIPS/<split>/<Speaker>-snips-<split>-<number>.wav` at 16 kHz, about two seconds each, `all.iob.snips.txt` and
+`slots.txt`. The split goes by the names of the speakers, so these are the published ones; the voices are those of the
+demo, not the people of Audio SNIPS. As published, nobody is in two splits.
+
+How hard it is was settled with hand-made features alone (`tests/demo` keeps the floors), before any encoder of ours
+was scored on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from earbench.demo.keywords import bank, save, surroundings
+from earbench.demo.speakers import SplitName, cast
+from earbench.demo.utterances import utter
+from earbench.kit.seeds import generator
+
+SPEAKERS: Mapping[SplitName, tuple[str, ...]] = {
+    "train": ("Ivy", "Joanna", "Joey", "Justin", "Kendra", "Kimberly", "Matthew", "Salli"),
+    "valid": ("Aditi", "Amy", "Geraint", "Nicole"),
+    "test": ("Brian", "Emma", "Raveena", "Russell"),
+}
+UTTERANCES: Mapping[SplitName, int] = {"train": 48, "valid": 24, "test": 48}
+"""Of each speaker."""
+VALUES: Mapping[str, tuple[str, ...]] = {
+    "animal": ("bird", "dog"),
+    "direction": ("left", "right"),
+    "name": ("marvin", "sheila"),
+    "number": ("one", "six", "three"),
+}
+TEMPLATES: Mapping[str, str] = {
+    "name go direction": "Move",
+    "go number": "Move",
+    "stop animal": "Stop",
+    "name stop number animal": "Stop",
+    "follow name": "Follow",
+    "follow animal direction": "Follow",
+}
+"""What may be said, and the intent that the text file gives it. No slot's name is a word that is said."""
+CENSUS: Mapping[str, Mapping[str, int]] = {"sf": {"train": 384, "valid": 96, "test": 192, "slots": 4}}
+
+
+def write(root: Path) -> None:
+    """Write the recordings and both text files under `root`."""
+    home = root / "SNIPS"
+    lines = [line for split in SPEAKERS for line in spoken(home / split, split)]
+    (home / "all.iob.snips.txt").write_text("".join(lines), encoding="utf-8", newline="\n")
+    (home / "slots.txt").write_text("\n".join(("O", *VALUES)), encoding="utf-8", newline="\n")
+
+
+def spoken(folder: Path, split: SplitName) -> Iterator[str]:
+    """Write the recordings of a split; the line of each in the text file."""
+    noises = bank(split)
+    for name, person in zip(SPEAKERS[split], cast(split, len(SPEAKERS[split])), strict=True):
+        response = surroundings(person)
+        for number in range(UTTERANCES[split]):
+            utterance = f"{name}-snips-{split}-{number}"
+            rng = generator("demo slots", utterance)
+            template = str(rng.choice(list(TEMPLATES)))
+            words, slots = filled(template, rng)
+            save(folder / f"{utterance}.wav", utter(person, words, rng, response, noises))
+            text = " ".join(words).upper()
+            yield f"{utterance} BOS {text} EOS\tO {' '.join(slots)} {TEMPLATES[template]}\n"
+
+
+def filled(template: str, rng: np.random.Generator) -> tuple[list[str], list[str]]:
+    """The words of a template, and the slot of each or "O"."""
+    slots = [word if word in VALUES else "O" for word in template.split()]
+    words = [str(rng.choice(VALUES[word])) if word in VALUES else word for word in template.split()]
+    return words, slots

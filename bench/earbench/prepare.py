@@ -1,0 +1,170 @@
+"""`bench prepare`: is the corpus of a task there and whole, what belongs where; fetching what anyone may download."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from earbench import archives, data
+from earbench.config import Settings
+from earbench.contract import Corpus, Task, UpstreamCard
+from earbench.errors import BenchError, RequestError
+from earbench.plan import expand, load_task
+from earbench.progress import Progress
+
+ANY_ENCODER = UpstreamCard("any", "none", "", "", sample_rate=16_000, hop=0.02)
+FEW = 6
+"""So many counts are shown one by one; of more, their sum."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What was found of a corpus: `problem` if it cannot be read, else its census and how that differs."""
+
+    root: Path | None
+    whose: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    differences: Sequence[str] = ()
+    problem: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self.problem is None and not self.differences
+
+
+def prepared(
+    names: Sequence[str], where: str | None, settings: Settings, download: bool, progress: Progress
+) -> list[dict[str, Any]]:
+    """How the corpus of each task stands, as facts and as `text` for people; with `download` after fetching it.
+
+    One corpus of several tasks is fetched once. What is whole already is not fetched at all.
+    """
+    tasks = {name: load_task(name) for name in expand(names, settings.suites)}
+    if download:
+        _check_downloadable(tasks, where)
+        for task in tasks.values():
+            _complete(task, where, settings, progress)
+    return [_facts(name, task, standing(task, where, settings, progress)) for name, task in tasks.items()]
+
+
+def standing(task: Task, where: str | None, settings: Settings, progress: Progress) -> Standing:
+    """What lies at the corpus' folder, held against the published census."""
+    try:
+        place = data.locate(task, where, settings, progress)
+    except BenchError as error:
+        return Standing(None, problem=str(error))
+    try:
+        stated = data.at(task, ANY_ENCODER, place)
+        folds = data.folds_of(stated, ANY_ENCODER, place)
+    except BenchError as error:
+        return Standing(None if place.demo else place.root, problem=str(error))
+    published = "as published" if task.card.corpus.counts else "no published counts to hold them against"
+    return Standing(
+        None if place.demo else place.root,
+        "as the built-in demo has them" if place.demo else published,
+        stated.census(folds),
+        data.census_differences(stated, folds, place),
+    )
+
+
+# ---- fetching --------------------------------------------------------------------------------------------------------
+
+
+def _check_downloadable(tasks: Mapping[str, Task], where: str | None) -> None:
+    """Refuse before anything is fetched what cannot be done for all of the tasks."""
+    closed = [f"{name}: {corpus.title}, see {corpus.page}" for name, corpus in _corpora(tasks) if not corpus.archives]
+    if closed:
+        raise RequestError(
+            "there is nothing to download without registering or building it first, for",
+            *closed,
+            f"`bench prepare --task {closed[0].partition(':')[0]}` says what belongs where",
+        )
+    ids = sorted({corpus.id for _, corpus in _corpora(tasks)})
+    if where is not None and len(ids) > 1:
+        raise RequestError(f"--data names the folder of one corpus, these tasks need {', '.join(ids)}")
+
+
+def _corpora(tasks: Mapping[str, Task]) -> list[tuple[str, Corpus]]:
+    return [(name, task.card.corpus) for name, task in tasks.items()]
+
+
+def _complete(task: Task, where: str | None, settings: Settings, progress: Progress) -> None:
+    """Fetch the corpus of `task` into the folder it belongs to, unless it is whole there."""
+    corpus = task.card.corpus
+    folder = where or settings.data.get(corpus.id)
+    if folder is None or folder == "demo":
+        raise RequestError(
+            f"--download needs a folder for {corpus.title}",
+            f'--data DIR, or [data] {corpus.id} = "DIR" in bench.toml ({settings.source or "none found"})',
+        )
+    root = Path(folder).expanduser().resolve()
+    if not (root.is_dir() and standing(task, folder, settings, progress).whole):
+        archives.fetch(corpus, root, progress)
+
+
+# ---- telling ---------------------------------------------------------------------------------------------------------
+
+
+def _facts(name: str, task: Task, found: Standing) -> dict[str, Any]:
+    corpus = task.card.corpus
+    return {
+        "name": name,
+        "corpus": corpus.id,
+        "page": corpus.page,
+        "licence": corpus.licence,
+        "whole": found.whole,
+        "counts": dict(found.counts),
+        "differences": list(found.differences),
+        "problem": found.problem,
+        "archives": archives.standing(corpus, found.root),
+        "text": _text(name, corpus, found),
+    }
+
+
+def _text(name: str, corpus: Corpus, found: Standing) -> str:
+    page = [f"  page: {corpus.page}"] if corpus.page else []
+    lines = [f"{name}: {corpus.title}", *page, f"  licence: {corpus.licence}", "  layout:"]
+    lines += _indented(corpus.layout.splitlines())
+    if found.whole:
+        return "\n".join([*lines, f"  whole: {_counted(found.counts)}, {found.whose}"])
+    lines += _download(name, corpus, found)
+    if found.problem:
+        hints = (line.strip() for line in found.problem.splitlines())
+        lines += ["  not found:", *_indented(line for line in hints if not line.startswith("`bench prepare"))]
+    else:
+        lines += ["  differs from the published counts:", *_indented(found.differences)]
+    return "\n".join(lines)
+
+
+def _download(name: str, corpus: Corpus, found: Standing) -> list[str]:
+    if not corpus.archives:
+        return ["  download: not from here; the page says how to get it"] if corpus.page else []
+    rows = [
+        (
+            one["name"],
+            archives.size_text(one["bytes"]) if one["bytes"] else "size unknown",
+            one["checksum"].partition(":")[0] if one["checksum"] else "unverified",
+            one["state"],
+        )
+        for one in archives.standing(corpus, found.root)
+    ]
+    folder = shlex.quote(str(found.root)) if found.root else "DIR"
+    command = f"bench prepare --task {shlex.quote(name)} --data {folder} --download"
+    return [f"  download: `{command}` fetches and unpacks", *_indented(tabulate(rows, tablefmt="plain").splitlines())]
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """
+    >>> _counted({"train": 28_539, "test": 2_620})
+    'train 28,539, test 2,620'
+    """
+    if len(counts) > FEW:
+        return f"{sum(counts.values()):,} units"
+    return ", ".join(f"{key} {count:,}" for key, count in counts.items())
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"    {line}" for line in lines]

@@ -121,12 +121,13 @@ def test_what_has_no_checksum_is_called_unverified(corpus, tmp_path, capsys):
 
 
 def test_licence_size_and_free_space_are_told_first(corpus, tmp_path, capsys):
-    fetch(replace(corpus, archives=(*corpus.archives[:2], replace(corpus.archives[2], bytes=None))), tmp_path, Progress())
+    *known, last = corpus.archives
+    fetch(replace(corpus, archives=(*known, replace(last, bytes=None))), tmp_path, Progress())
     first, second, *rest = capsys.readouterr().err.splitlines()
     assert first == "Tiny: licence CC BY 4.0, see https://example.org"
     assert second.startswith("to fetch: 0.0 MB, and 1 of unknown size, into ")
     assert second.endswith(" are free")
-    assert rest == ["train.tar.gz: sha256 as published", "test.tar.gz: sha256 as published", "noise.tgz: sha256 as published"]
+    assert rest == [f"{name}: sha256 as published" for name in ("train.tar.gz", "test.tar.gz", "noise.tgz")]
 
 
 def test_nothing_is_fetched_onto_a_disk_without_room(corpus, tmp_path, quiet, site):

@@ -1,5 +1,6 @@
 """A download ends with the very bytes that the server has, whatever happened on the way, and fetches none twice."""
 
+import json
 import os
 import random
 import signal
@@ -76,7 +77,11 @@ def test_a_later_download_goes_on_where_the_first_gave_up(site, tmp_path):
     assert site.asked == [("/file", "bytes=100000-", '"one"')]
 
 
-SCRIPT = "import sys, pathlib; from earbench.download import download; download(sys.argv[1], pathlib.Path(sys.argv[2]), id)"
+SCRIPT = """
+import pathlib, sys
+from earbench.download import download
+download(sys.argv[1], pathlib.Path(sys.argv[2]), id)
+"""
 
 
 def test_a_killed_download_goes_on_where_it_was(site, tmp_path):
@@ -149,9 +154,9 @@ def test_what_is_whole_already_is_not_fetched_again(site, tmp_path):
 
 def test_of_a_file_of_unstated_size_the_server_says_that_nothing_is_missing(site, tmp_path):
     """Status 416, "bytes */N" with N what is here."""
-    note = '{"url": "%s", "etag": null, "modified": null, "total": null}' % site.url("file")
     (tmp_path / "file").write_bytes(BODY)
-    (tmp_path / "file.json").write_text(note)
+    note = {"url": site.url("file"), "etag": None, "modified": None, "total": None}
+    (tmp_path / "file.json").write_text(json.dumps(note))
     assert fetched(site, tmp_path / "file") == BODY
     assert site.asked == [("/file", "bytes=300000-", None)]
 

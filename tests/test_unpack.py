@@ -79,7 +79,7 @@ def test_files_and_folders_come_out_as_they_went_in(tmp_path, ending):
     assert 0 < sum(seen) <= path.stat().st_size
 
 
-NAMES = ["../out.wav", "words/../../out.wav", "/tmp/out.wav", "..\\out.wav", "C:\\out.wav", "C:out.wav", "//host/out.wav"]
+NAMES = ["../out.wav", "words/../../out.wav", "/tmp/out.wav", "//host/out.wav", "..\\out.wav", "C:\\a.wav", "C:a.wav"]
 
 
 @pytest.mark.parametrize("name", NAMES)

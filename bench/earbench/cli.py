@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="The feature store: what is in it, is it sound, make it smaller.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
+
+WIDE = 10_000
+"""The width of a table that goes to a file or another program: all of it."""
 
 Config = Annotated[Path | None, typer.Option("--config", help="Use this bench.toml.")]
 Cache = Annotated[Path | None, typer.Option("--cache", help="Keep features and fits here.")]
@@ -80,9 +84,19 @@ def list_(
 ) -> None:
     """What there is, where it comes from, and what is missing to use it."""
     with told(debug):
-        from earbench.listing import listing
+        from earbench.listing import fitted, listing
 
-        show(listing(what, settings_for(config, results)), json_)
+        rows = listing(what, settings_for(config, results))
+        if json_:
+            return show(rows, True)
+        cells = [{key: _shown(value) for key, value in row.items()} for row in rows]
+        show(fitted(what, cells, shutil.get_terminal_size((WIDE, 24)).columns), False)
+        if any(row.get("missing") in ("corpus", "your audio") for row in rows):
+            print(
+                "\nmissing: `bench prepare --task NAME` says what to put where; with a demo, --data demo runs without",
+                file=sys.stderr,
+            )
+        return None
 
 
 @app.command()

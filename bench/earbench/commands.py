@@ -9,8 +9,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from earbench import registry, report, store
 from earbench import record as records
+from earbench import registry, report, store
 from earbench.checks import task as check_task
 from earbench.checks import upstream as check_upstream
 from earbench.config import Settings

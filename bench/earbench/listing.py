@@ -1,13 +1,25 @@
 """`bench list`: cards from the index, suites and records; torch is not needed once the index exists."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from earbench import record as records
 from earbench import registry
 from earbench.config import Settings
+from earbench.demo import build as demo
 from earbench.errors import RequestError
+
+FIRST: Mapping[str, Sequence[str]] = {
+    "tasks": ("name", "suite", "corpus", "grain", "metric", "verified", "missing", "demo", "title", "licence"),
+    "upstreams": ("name", "family", "parameters", "missing", "layers", "hop", "licence", "parity", "weights"),
+}
+"""The columns of a table, most wanted first, where a terminal has no room for all; the others go before these."""
+PADDING = 2
+"""What tabulate adds to headers."""
+LONGEST = 32
+"""Letters of a cell in a table that has to fit a terminal."""
 
 
 def listing(what: str, settings: Settings) -> list[dict[str, Any]]:
@@ -16,6 +28,28 @@ def listing(what: str, settings: Settings) -> list[dict[str, Any]]:
     if what not in kinds:
         raise RequestError(f"cannot list '{what}'", f"known: {', '.join(kinds)}")
     return kinds[what](settings)
+
+
+def fitted(what: str, cells: Sequence[Mapping[str, str]], width: int) -> list[dict[str, str]]:
+    """The table with as many of its columns as `width` letters have room for, in their own order.
+
+    >>> fitted("tasks", [{"name": "ks", "aliases": "", "title": "Keyword spotting", "demo": "yes"}], 14)
+    [{'name': 'ks', 'demo': 'yes'}]
+    """
+    columns = list(dict.fromkeys(key for row in cells for key in row))
+    lengths = {key: max(len(key) + PADDING, *(len(row.get(key, "")) for row in cells)) for key in columns}
+    if sum(lengths.values()) + 2 * (len(columns) - 1) <= width:
+        return [dict(row) for row in cells]
+    order, kept, room = FIRST.get(what, columns), list[str](), width + 2
+    for key in order:
+        if key in lengths and min(lengths[key], LONGEST) + 2 <= room:
+            kept.append(key)
+            room -= min(lengths[key], LONGEST) + 2
+    return [{key: _cut(row[key]) for key in columns if key in kept and key in row} for row in cells]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _upstreams(settings: Settings) -> list[dict[str, Any]]:
@@ -44,27 +78,43 @@ def _hub_cache() -> Path:
 
 
 def _tasks(settings: Settings) -> list[dict[str, Any]]:
-    return [_task(card, settings) for card in registry.cards("task", settings.cache)]
+    """A row per task; further entry points of the same plugin are its aliases."""
+    cards = registry.cards("task", settings.cache)
+    names = {card["name"] for card in cards}
+    aliases = {card["name"]: card.get("alias_of") for card in cards}
+    return [
+        _task(card, [name for name, own in aliases.items() if own == card["name"]], settings)
+        for card in cards
+        if card.get("alias_of") not in names
+    ]
 
 
-def _task(card: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def _task(card: dict[str, Any], aliases: list[str], settings: Settings) -> dict[str, Any]:
     if "error" in card:
         return {"name": card["name"], "missing": card["error"]}
     corpus = card["corpus"]
-    where = settings.data.get(corpus["id"])
-    missing = "" if where == "demo" or (where and Path(where).is_dir()) else f"[data] {corpus['id']}, or --data demo"
     return {
         "name": card["name"],
+        "aliases": aliases,
         "title": card["title"],
         "suite": card["suite"],
         "corpus": corpus["id"],
         "licence": corpus["licence"],
         "grain": card["grain"],
         "metric": card["metrics"][0]["name"],
+        "metrics": [metric["name"] for metric in card["metrics"]],
         "verified": card["verified"],
-        "missing": missing,
-        "alias_of": card["alias_of"],
+        "demo": corpus["id"] in demo.CORPORA,
+        "missing": _missing_corpus(corpus, settings),
     }
+
+
+def _missing_corpus(corpus: Mapping[str, Any], settings: Settings) -> str:
+    """What `bench run` would ask for; a corpus without a page is the user's own."""
+    where = settings.data.get(corpus["id"])
+    if where is None or (where == "demo" and corpus["id"] not in demo.CORPORA):
+        return "corpus" if corpus["page"] else "your audio"
+    return "" if where == "demo" or Path(where).is_dir() else f"folder {where}"
 
 
 def _suites(settings: Settings) -> list[dict[str, Any]]:

@@ -76,7 +76,8 @@ def cards(kind: Kind, cache: Path) -> list[dict[str, Any]]:
     entry point gives the same plugin another.
     """
     points = _points(kind)
-    stamp = files.digest_of([[name, [_stamp(point) for point in found]] for name, found in sorted(points.items())])
+    stamps = [[name, [_stamp(point) for point in found]] for name, found in sorted(points.items())]
+    stamp = files.digest_of([_kit_changed(), stamps])
     path = cache / "cards" / f"{kind}-{stamp}.json"
     if path.is_file():
         return list(json.loads(path.read_text("utf-8")))
@@ -127,6 +128,11 @@ def _stamp(point: EntryPoint) -> list[object]:
     except Exception:  # finding a module imports its package, and that may fail in any way
         changed = 0
     return [_origin(point), point.value, changed]
+
+
+def _kit_changed() -> int:
+    """When the parts that cards are made of last changed: the facts of corpora lie in the kit."""
+    return max(path.stat().st_mtime_ns for path in Path(__file__).parent.glob("kit/*.py"))
 
 
 def _facts(kind: Kind, name: str) -> dict[str, Any]:

@@ -43,8 +43,10 @@ from earbench.kit.metrics.regression import MAE, R2, RMSE, numbered
 from earbench.kit.own_audio import Labelled
 from earbench.kit.seeds import generator
 
-RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-HIDDEN, STEPS, INTERVAL = 256, 10_000, 200
+RATES = (1e-1, 1e-2, 1e-3, 1e-4)
+HIDDEN, BATCH, INTERVAL = 256, 32, 200
+EPOCHS, STEPS = 100, (1_000, 10_000)
+"""Training ends after so many epochs, but not before the first number of steps, nor after the second."""
 TOY_RATE = 16_000
 TOY_PITCHES = {"low": 300, "middle": 600, "high": 1200}
 
@@ -98,7 +100,9 @@ class OwnAudio(Task):
         return self.question.space(fold)
 
     def recipes(self, effort: Effort, demo: bool) -> Sequence[Recipe]:
-        return [Recipe(lr=lr, batch=32, steps=STEPS, every=INTERVAL, clip=1.0) for lr in RATES]
+        longest = max((len(fold.train.clips) for fold in self.made), default=0)
+        steps = min(max(EPOCHS * longest // BATCH, STEPS[0]), STEPS[1])
+        return [Recipe(lr=lr, batch=BATCH, steps=steps, every=INTERVAL, clip=1.0) for lr in RATES]
 
     def target(self, clip: Clip, times: Tensor | None, space: Space) -> Tensor:
         return self.question.target(clip, space)

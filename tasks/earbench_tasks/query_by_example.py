@@ -18,7 +18,9 @@ from earbench.kit.seeds import generator
 
 TOO_SHORT = 5
 """A query of fewer frames is not searched for: all documents score the same."""
-TOY_SOUNDS, TOY_DOCUMENTS, TOY_QUERIES = 10, 12, {"dev": range(5), "eval": range(5, 10)}
+TOY_WORDS, TOY_DOCUMENTS, TOY_QUERIES = 10, 16, {"dev": range(5), "eval": range(5, 10)}
+TOY_TONES = 8
+"""In a word."""
 TOY_RATE = 8_000
 
 
@@ -80,24 +82,26 @@ class QueryByExample(Match):
         return searches(split, predictions)
 
     def ideal(self, split: Split) -> Mapping[str, Any]:
-        documents = [clip.id for clip in split.clips if clip.id not in split.truth["queries"]]
+        sought = split.truth["queries"]
+        documents = [clip.id for clip in split.clips if clip.id not in sought]
         return {
-            query: {document: float(document in sought.found_in) for document in documents}
-            for query, sought in split.truth["queries"].items()
+            clip.id: {document: float(document in sought[clip.id].found_in) for document in documents}
+            for clip in split.clips
+            if clip.id in sought
         }
 
     def toy(self, root: Path, seed: int) -> None:
-        """Twelve documents of four sounds, ten queries of one: glides, from other pitches and at another pace."""
+        """Sixteen documents of two "words", ten queries of one: melodies, each time a little faster or higher."""
         home = root / "quesst14Database"
-        chosen = [generator("qbe toy", seed, number).permutation(TOY_SOUNDS)[:4] for number in range(TOY_DOCUMENTS)]
-        documents = {f"quesst14_{number:05}": sounds.tolist() for number, sounds in enumerate(chosen, 1)}
-        for name, sounds in documents.items():
-            _write(home / "Audio" / f"{name}.wav", sounds, generator("qbe toy", seed, name))
+        chosen = [generator("qbe toy", seed, number).permutation(TOY_WORDS)[:2] for number in range(TOY_DOCUMENTS)]
+        documents = {f"quesst14_{number:05}": words.tolist() for number, words in enumerate(chosen, 1)}
+        for name, words in documents.items():
+            _write(home / "Audio" / f"{name}.wav", words, generator("qbe toy", seed, name))
         _list(home, "utterances", "Audio", documents)
-        for subset, sounds in TOY_QUERIES.items():
-            queries = {f"quesst14_{subset}_{number + 1:04}": number for number in sounds}
-            for name, sound in queries.items():
-                _write(home / f"{subset}_queries" / f"{name}.wav", [sound], generator("qbe toy", seed, name))
+        for subset, asked in TOY_QUERIES.items():
+            queries = {f"quesst14_{subset}_{number + 1:04}": number for number in asked}
+            for name, word in queries.items():
+                _write(home / f"{subset}_queries" / f"{name}.wav", [word], generator("qbe toy", seed, name))
             _list(home, subset, f"{subset}_queries", queries)
             _answer(home / "scoring" / f"groundtruth_quesst14_{subset}" / f"quesst14_{subset}", queries, documents)
 
@@ -105,19 +109,17 @@ class QueryByExample(Match):
 # ---- the toy corpus --------------------------------------------------------------------------------------------------
 
 
-def _write(path: Path, sounds: Sequence[int], rng: np.random.Generator) -> None:
-    """Each sound is a glide between two pitches of its own, over faint noise."""
-    pieces = [np.zeros(800)]
-    for sound in sounds:
-        phase = np.cumsum(np.geomspace(*_ends(sound), int(rng.uniform(0.2, 0.3) * TOY_RATE))) * rng.uniform(0.98, 1.02)
-        pieces += [rng.uniform(0.1, 0.3) * np.sin(2 * np.pi * phase / TOY_RATE), np.zeros(400)]
+def _write(path: Path, words: Sequence[int], rng: np.random.Generator) -> None:
+    """Each word is a melody of its own, over faint noise; all of them share their tones."""
+    height, loudness = rng.uniform(0.97, 1.03), rng.uniform(0.1, 0.3)
+    pieces = []
+    for word in words:
+        for tone in generator("qbe toy word", word).integers(0, TOY_TONES, TOY_TONES).tolist():
+            times = np.arange(int(rng.uniform(0.08, 0.12) * TOY_RATE)) / TOY_RATE
+            pieces.append(loudness * np.sin(2 * np.pi * 300.0 * 1.35**tone * height * times))
     wave = np.concatenate(pieces)
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, wave + rng.normal(0.0, 0.005, len(wave)), TOY_RATE, subtype="PCM_16")
-
-
-def _ends(sound: int) -> tuple[float, float]:
-    return 250.0 * 1.3**sound, 250.0 * 1.3 ** (3 * sound % TOY_SOUNDS)
 
 
 def _list(home: Path, subset: str, folder: str, names: Sequence[str] | Mapping[str, object]) -> None:
@@ -133,9 +135,9 @@ def _answer(stem: Path, queries: Mapping[str, int], documents: Mapping[str, Sequ
     excerpts = [f'<excerpt audio_filename="{name}" channel="1" tbeg="0" dur="2"/>\n' for name in documents]
     lines = [
         f"LEXEME {document} 1 0.00 2.00 {query} lex <NA> <NA>\n"
-        for document, sounds in documents.items()
-        for query, sound in queries.items()
-        if sound in sounds
+        for document, words in documents.items()
+        for query, word in queries.items()
+        if word in words
     ]
     texts = {
         ".tlist.xml": f"<termlist>\n{''.join(terms)}</termlist>\n",

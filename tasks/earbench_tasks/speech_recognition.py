@@ -26,10 +26,10 @@ from earbench.kit.weights import file_digest
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 LAYOUT = (
     "For `wer_lm`, a score of its own beside SUPERB's (pip install 'earbench[lm]'), if you like:\n"
-    f"  4-gram.arpa.gz   https://www.openslr.org/11; or unpacked, or as KenLM's binary: {', '.join(MODELS[:2])}\n"
-    f"  {LEXICON}      https://dl.fbaipublicfiles.com/fairseq/wav2vec/librispeech_lexicon.lst\n"
-    f"  Put both beside the subsets, into the folder that holds LibriSpeech/, or into a folder\n"
-    f"  {MODEL_FOLDER}/ in one of these."
+    f"  {MODELS[-1]}            https://www.openslr.org/11; also as {MODELS[1]}, or as KenLM's binary {MODELS[0]}\n"
+    f"  {LEXICON}   https://dl.fbaipublicfiles.com/fairseq/wav2vec/librispeech_lexicon.lst\n"
+    f"  Put both beside the subsets, into the folder that holds LibriSpeech/, or into a folder {MODEL_FOLDER}/ in one\n"
+    "  of these."
 )
 
 
@@ -50,6 +50,7 @@ class SpeechRecognition(Task):
         metrics=(WER, CER),
         suite="superb",
         protocol="SUPERB ASR",
+        verified="vectors",
     )
     select = "wer"
     beam: BeamSearch | None = None

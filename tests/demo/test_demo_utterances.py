@@ -1,17 +1,30 @@
 """The utterance corpus as a reader finds it: layout, counts, repeatability, difficulty."""
 
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_demo_keywords import log_mel_statistics
+from torch.nn.utils.rnn import pad_sequence
 
+from earbench.checks.toy import measured
+from earbench.contract import UpstreamCard
 from earbench.demo import utterances
 from earbench.demo.lexicon import KEYWORDS
+from earbench.kit.metrics.errors import PER
+from earbench.kit.phones import PHONES
+from earbench.stack import Probe, Stack
+from earbench_tasks.phoneme_recognition import PhonemeRecognition
+from earbench_upstreams.fbank import FbankNoCmvn
+
+CARD = UpstreamCard("none", "none", "none", "none")
+TASK = PhonemeRecognition()
 
 SPLITS = {"train": "train-clean-100", "valid": "dev-clean", "test": "test-clean"}
 
@@ -48,6 +61,17 @@ def test_the_tree_is_laid_out_as_librispeech(corpus, found):
 
 def test_the_counts_are_the_frozen_census(found):
     assert {split: sum(row[0] == split for row in found) for split in SPLITS} == utterances.CENSUS["asr"]
+    assert utterances.CENSUS["pr"] == utterances.CENSUS["asr"]
+
+
+def test_the_lexicon_says_all_ten_words_in_the_two_official_files(corpus):
+    """Expected by hand: ARPABET with stress digits; ON stands in both files, so that which one counts matters."""
+    read = {path.name: path.read_text("utf-8").splitlines() for path in (corpus.parent / "lexicon").iterdir()}
+    assert set(read) == {"librispeech-lexicon-200k-g2p.txt", "librispeech-lexicon-allothers-g2p.txt"}
+    entries = {name: dict(line.split("\t") for line in lines) for name, lines in read.items()}
+    first, others = entries["librispeech-lexicon-200k-g2p.txt"], entries["librispeech-lexicon-allothers-g2p.txt"]
+    assert {word.lower() for word in first | others} == set(KEYWORDS)
+    assert (first["ON"], others["ON"], first["LEFT"], others["STOP"]) == ("AA1 N", "AO1 N", "L EH1 F T", "S T AA1 P")
 
 
 def test_no_speaker_is_in_two_splits(found):
@@ -106,3 +130,50 @@ def opening(path):
     """Log-mel mean and deviation of five consecutive tenths of a second."""
     samples = np.pad(soundfile.read(path)[0], (0, 8_000))
     return np.concatenate([log_mel_statistics(samples[start : start + 1_600]) for start in range(0, 8_000, 1_600)])
+
+
+def test_phones_are_learned_from_log_mel_and_carry_over_to_unseen_voices(corpus, found):
+    """The task's own head, a hundred steps on every second frame of fbank_no_cmvn: as measured when the lexicon was
+    added, phone error rates of 53 on voices it was trained on, 72 on the valid and 81 on the two test voices. To say of
+    every clip the training label that is nearest to all others gives 80, to say nothing 100. With the demo recipe
+    fbank_no_cmvn gets to 75, mfcc to 71.
+    """
+    fold = measured(TASK.folds(corpus, CARD)[0])
+    encoder = FbankNoCmvn().eval()
+    frames = {path.stem: log_mel_frames(encoder, path) for *_, path in found}
+    stack = trained(fold.train, frames, steps=100)
+    for split, expected in ((fold.train, 53), (fold.valid, 72), (fold.test, 81)):
+        assert error(stack, split, frames) == pytest.approx(expected, abs=8)
+
+
+def log_mel_frames(encoder, path):
+    wave = torch.tensor(soundfile.read(path, dtype="float32")[0])[None]
+    return encoder.encode(wave, torch.tensor([wave.shape[1]])).frames[0, 0, ::2]
+
+
+def trained(split, frames, steps):
+    recipe = TASK.recipes("standard", demo=True)[0]
+    torch.manual_seed(0)
+    head = TASK.head(next(iter(frames.values())).shape[1], PHONES, recipe)
+    head.generator = torch.Generator().manual_seed(0)
+    stack = Stack(Probe(head, 1), [recipe], torch.device("cpu"))
+    for indices in itertools.islice(TASK.batches(split, recipe, np.random.default_rng(0)), steps):
+        stack.step([padded([split.clips[index] for index in indices], frames)])
+    return stack
+
+
+def padded(clips, frames):
+    x, targets = [frames[clip.id] for clip in clips], [TASK.target(clip, None, PHONES) for clip in clips]
+    lengths, sizes = (torch.tensor([len(one) for one in ones]) for ones in (x, targets))
+    return pad_sequence(x, batch_first=True)[:, None], lengths, pad_sequence(targets, batch_first=True), sizes
+
+
+def error(stack, split, frames):
+    said = {}
+    for start in range(0, len(split.clips), 32):
+        clips = split.clips[start : start + 32]
+        x, lengths, _, _ = padded(clips, frames)
+        (output,) = stack.outputs(x, lengths)
+        said |= dict(zip((clip.id for clip in clips), stack.probe.head.predict(output, lengths, None), strict=True))
+    rows = TASK.rows(split, said)
+    return PER.value(rows, np.ones(len(rows)))

@@ -103,3 +103,24 @@ def test_symbols_and_readings_of_random_paths_are_those_of_s3prls_text_encoder()
         assert text == encoder.decode(kept)
         if text and "<unk>" not in text:
             assert PHONES.encode(text) == encoder.encode(text)
+
+
+def test_targets_and_readings_of_random_paths_are_those_of_s3prls_letter_dictionary(tmp_path):
+    """Expected: fairseq's dictionary as s3prl carries it, its published letters in their order, and `token_to_word`."""
+    try:
+        from s3prl.downstream.asr.dictionary import Dictionary
+    except (ImportError, OSError) as problem:
+        pytest.skip(f"s3prl does not import here: {problem}")
+    letters = "|ETAONIHSRDLUMCWFGYPBVK'XJQZ"
+    (tmp_path / "char.dict").write_text("".join(f"{letter} 1\n" for letter in letters))
+    theirs = Dictionary.load(str(tmp_path / "char.dict"))
+    assert theirs.symbols == list(LETTERS)
+    text = "IT'S A TEST"
+    spelled = " ".join(text.replace(" ", "|")) + " |"
+    assert theirs.encode_line(spelled, line_tokenizer=str.split).tolist() == LETTERS.encode(text)
+    for seed in range(50):
+        path = torch.randint(0, 9, (20,), generator=torch.Generator().manual_seed(seed))
+        kept = path.unique_consecutive()
+        tokens = theirs.string(kept[kept != theirs.bos()].tolist())
+        words = tokens.replace(" ", "").replace("|", " ").split()
+        assert LETTERS.decode(collapsed(path.tolist())).split() == words

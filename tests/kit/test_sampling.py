@@ -7,7 +7,15 @@ import pytest
 
 from earbench.contract import Clip, Split
 from earbench.errors import BenchError
-from earbench.kit.sampling import balanced, balanced_draw, class_balanced_weights, in_order, shuffled, unit_weights
+from earbench.kit.sampling import (
+    balanced,
+    balanced_draw,
+    class_balanced_weights,
+    in_order,
+    shuffled,
+    unit_weights,
+    windows,
+)
 
 
 def split_of(labels: str, pools: str | None = None) -> Split:
@@ -123,3 +131,48 @@ def test_class_balanced_weights_are_the_expectation_of_the_draw():
 def test_a_split_without_clips_is_refused():
     with pytest.raises(BenchError, match="without clips"):
         next(shuffled(Split(()), 4, np.random.default_rng(0)))
+
+
+def timed(seconds: list[float]) -> Split:
+    return Split(split_of("a" * len(seconds)).clips, seconds=tuple(seconds))
+
+
+def test_windows_begin_once_at_every_clip_of_an_epoch_most_symbols_first():
+    """Expected by hand (SUPERB sheet 2.1): start i gives the items min(i, N - batch) and following, N batches."""
+    symbols = [5, 9, 1, 7, 3]
+    order = [1, 3, 0, 4, 2]
+    batches = windows(timed([1.0] * 5), 3, symbols, np.random.default_rng(0))
+    expected = [order[start : start + 3] for start in (0, 1, 2, 2, 2)]
+    starts = []
+    for _ in range(30):
+        epoch = list(itertools.islice(batches, 5))
+        assert sorted(epoch) == sorted(expected)
+        starts.append([expected.index(batch) for batch in epoch])
+    assert len({tuple(start) for start in starts}) > 10
+
+
+def test_windows_are_halved_where_the_clip_with_most_symbols_is_longer_than_300_000_samples():
+    """Expected by hand: 18.75 s is not longer; a long clip elsewhere in the window changes nothing."""
+    seconds, symbols = [18.75, 18.8, 30.0, 1.0, 2.0], [5, 4, 3, 2, 1]
+    batches = itertools.islice(windows(timed(seconds), 4, symbols, np.random.default_rng(0)), 5)
+    assert sorted(map(sorted, batches)) == [[0, 1, 2, 3], [1, 2], [1, 2], [1, 2], [1, 2]]
+    assert next(windows(timed([30.0]), 4, [1], np.random.default_rng(0))) == [0]
+
+
+def test_windows_put_the_longest_clip_first_and_keep_ties_in_order():
+    seconds = [1.0, 3.0, 2.0, 3.0]
+    assert next(windows(timed(seconds), 4, [1, 2, 3, 4], np.random.default_rng(0))) == [3, 1, 2, 0]
+    same = windows(timed([1.0] * 6), 2, [7] * 6, np.random.default_rng(0))
+    assert sorted(itertools.islice(same, 6)) == [[0, 1], [1, 2], [2, 3], [3, 4], [4, 5], [4, 5]]
+
+
+def test_windows_hold_all_clips_of_a_small_split():
+    batches = windows(timed([1.0, 1.0]), 32, [1, 2], np.random.default_rng(0))
+    assert [next(batches) for _ in range(4)] == [[1, 0]] * 4
+
+
+def test_windows_refuse_clips_without_durations_or_symbols():
+    with pytest.raises(BenchError, match="duration of every clip"):
+        next(windows(split_of("aa"), 2, [1, 2], np.random.default_rng(0)))
+    with pytest.raises(BenchError, match="symbols of 2 clips, got 1"):
+        next(windows(timed([1.0, 1.0]), 2, [1], np.random.default_rng(0)))

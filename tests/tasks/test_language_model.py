@@ -123,7 +123,7 @@ def test_a_file_that_is_no_model_is_refused_before_anything_is_trained(corpus, r
     pytest.importorskip("flashlight.lib.text.decoder.kenlm", reason="the extra 'lm' is not installed")
     add(corpus)
     (corpus / "4-gram.arpa").write_text("<html>not found</html>")
-    with pytest.raises(MissingCorpus, match="4-gram.arpa is not a language model"):
+    with pytest.raises(MissingCorpus, match=r"4-gram\.arpa is not a language model"):
         run(corpus)
 
 

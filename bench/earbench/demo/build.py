@@ -24,10 +24,14 @@ CORPORA: Mapping[str, str] = {
     "speech_commands_v1": "keywords",
     "hear": "notes",
     "librispeech": "utterances",
+    "libri2mix": "mixtures",
     "fluent": "intents",
     "snips": "slots",
     "voxceleb1": "talkers",
     "quesst14": "queries",
+    "iemocap": "prosody",
+    "speech_commands_v2": "keywords_35",
+    "tau2019": "scenes",
 }
 """The module of each corpus, by corpus id."""
 

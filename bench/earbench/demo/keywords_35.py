@@ -1,8 +1,8 @@
 """Speech Commands v0.02 in small: all 35 words, with the archive's two lists.
 
 `speech_commands_v0.02/<word>/<speaker>_nohash_0.wav`, `validation_list.txt` and `testing_list.txt`. The people are the
-first of the keyword corpus (`earbench.demo.keywords`), in the same rooms and noises; each says every word once, less the
-omissions. The lists name whom the official split rule would.
+first of the keyword corpus (`earbench.demo.keywords`), in the same rooms and noises; each says every word once, less
+the omissions. The lists name whom the official split rule would.
 
 How hard it is was settled with hand-made features alone (`tests/demo` keeps the floors).
 """
@@ -21,7 +21,7 @@ SPEAKERS: Mapping[SplitName, int] = {"train": 40, "valid": 8, "test": 16}
 LISTS: Mapping[SplitName, str] = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 KEPT = 0.96
 """The share of words that a speaker says."""
-CENSUS: Mapping[str, Mapping[str, int]] = {"ks35": {"train": 0, "valid": 0, "test": 0}}
+CENSUS: Mapping[str, Mapping[str, int]] = {"ks35": {"train": 1345, "valid": 270, "test": 536}}
 
 
 def write(root: Path) -> None:

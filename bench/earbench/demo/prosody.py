@@ -42,8 +42,8 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Style:
-    """How a recording is changed, each pair a range: `height` multiplies pitch (and formants), `pace` the speed; `level`
-    is in dB of full scale, `bright` in dB from 100 Hz to 8 kHz.
+    """How a recording is changed, each pair a range: `height` multiplies pitch (and formants), `pace` the speed;
+    `level` is in dB of full scale, `bright` in dB from 100 Hz to 8 kHz.
     """
 
     labels: tuple[str, ...]
@@ -60,7 +60,18 @@ STYLES = (
     Style(("sad",), height=(0.9, 1.0), pace=(0.72, 0.95), level=(-24.0, -14.0), bright=(-8.0, 0.0)),
 )
 LEFT_OUT = ("fru", "xxx")
-CENSUS: Mapping[str, Mapping[str, int]] = {"er": {}}
+_SPLITS = {1: (272, 69), 2: (272, 69), 3: (271, 68), 4: (275, 69), 5: (274, 69)}
+_LABELLED = {1: (19, 23, 22, 22), 2: (24, 19, 22, 21), 3: (22, 24, 23, 19), 4: (20, 19, 22, 22), 5: (19, 24, 22, 19)}
+CENSUS: Mapping[str, Mapping[str, int]] = {
+    "er": {f"session{k}/train": train for k, (train, _) in _SPLITS.items()}
+    | {f"session{k}/valid": valid for k, (_, valid) in _SPLITS.items()}
+    | {
+        f"session{k}/test/{style.labels[0]}": count
+        for k, counts in _LABELLED.items()
+        for style, count in zip(STYLES, counts, strict=True)
+    }
+}
+"""Train and valid of the fold that tests on each session, and its test labels."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Audio SNIPS in small: orders with names, numbers, directions and animals in them (protocol sheet superb 2.9).
+"""Audio SNIPS in small: orders with numbers, directions and animals in them (protocol sheet superb 2.9).
 
-`SNIPS/<split>/<Speaker>-snips-<split>-<number>.wav` at 16 kHz, about two seconds each, `all.iob.snips.txt` and
+`SNIPS/<split>/<Speaker>-snips-<split>-<number>.wav` at 16 kHz, about a second each, `all.iob.snips.txt` and
 `slots.txt`. The split goes by the names of the speakers, so these are the published ones; the voices are those of the
 demo, not the people of Audio SNIPS. As published, nobody is in two splits.
 
@@ -28,21 +28,20 @@ SPEAKERS: Mapping[SplitName, tuple[str, ...]] = {
 UTTERANCES: Mapping[SplitName, int] = {"train": 48, "valid": 24, "test": 48}
 """Of each speaker."""
 VALUES: Mapping[str, tuple[str, ...]] = {
-    "animal": ("bird", "dog"),
-    "direction": ("left", "right"),
-    "name": ("marvin", "sheila"),
-    "number": ("one", "six", "three"),
+    "animal": ("cat", "dog"),
+    "direction": ("left", "up"),
+    "number": ("six", "two"),
 }
 TEMPLATES: Mapping[str, str] = {
-    "name go direction": "Move",
-    "go number": "Move",
+    "go direction": "Move",
+    "animal go direction": "Move",
     "stop animal": "Stop",
-    "name stop number animal": "Stop",
-    "follow name": "Follow",
-    "follow animal direction": "Follow",
+    "stop": "Stop",
+    "go number": "Move",
+    "number animal": "Count",
 }
 """What may be said, and the intent that the text file gives it. No slot's name is a word that is said."""
-CENSUS: Mapping[str, Mapping[str, int]] = {"sf": {"train": 384, "valid": 96, "test": 192, "slots": 4}}
+CENSUS: Mapping[str, Mapping[str, int]] = {"sf": {"train": 384, "valid": 96, "test": 192, "slots": 3}}
 
 
 def write(root: Path) -> None:

@@ -39,9 +39,9 @@ SPEAKERS: Mapping[SplitName, int] = {"train": 56, "valid": 8, "test": 20}
 PARTS: Mapping[SplitName, str] = {"train": "dev", "valid": "dev", "test": "test"}
 IDENTIFIED = {"1": 3, "2": 1, "3": 1}
 """Videos of an identified speaker in each split, as iden_split.txt numbers them."""
-UNIDENTIFIED = 2
+UNIDENTIFIED = 4
 """Videos of any other."""
-UTTERANCES = 4
+UTTERANCES: Mapping[SplitName, int] = {"train": 2, "valid": 4, "test": 4}
 """Of each video."""
 SPOKEN = (4, 6)
 """Words in an utterance, at least and at most."""
@@ -109,13 +109,13 @@ def said(name: str, split: SplitName) -> dict[str, list[str]]:
     videos = UNIDENTIFIED if split == "train" else sum(IDENTIFIED.values())
     tokens = (digest(f"{name} {video}")[:11] for video in range(videos))
     found = [f"{name}/{token}" for token in tokens]
-    return {video: [f"{video}/{number:05}.wav" for number in range(1, UTTERANCES + 1)] for video in found}
+    return {video: [f"{video}/{number:05}.wav" for number in range(1, UTTERANCES[split] + 1)] for video in found}
 
 
 def elsewhere(person: Speaker, video: str) -> Speaker:
     """The same speaker in another room, before another microphone."""
     rng = generator("demo video", video)
-    return replace(person, id=video, tilt=float(rng.uniform(-4, 4)), echo=float(rng.uniform(0.1, 0.35)))
+    return replace(person, id=video, tilt=float(rng.uniform(-2, 2)), echo=float(rng.uniform(0.1, 0.35)))
 
 
 def speak(person: Speaker, name: str, words: int, response: Wave, noises: Noises) -> Wave:

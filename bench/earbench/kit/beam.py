@@ -55,7 +55,7 @@ class BeamSearch:
         try:
             with opened(self.model, "rb") as file:
                 head = file.read(512).lstrip()
-        except OSError as error:
+        except (OSError, EOFError) as error:
             raise _unreadable(self.model, error) from None
         if not head.startswith(BINARY if self.model.suffix == ".bin" else ARPA):
             raise MissingCorpus(f"{self.model} is not a language model", "fetch it again, or take it away")

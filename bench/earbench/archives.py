@@ -97,8 +97,8 @@ def _fetched(archive: Archive, home: Path, progress: Progress) -> Path:
     whole = home / _name(archive)
     part = home / f"{whole.name}{PART}"
     if not whole.is_file():
-        total = archive.bytes or partial(part)[1] or 0
-        with progress.bar(f"fetching {whole.name}", total / 1e6, "MB") as bar:
+        total = archive.bytes or partial(part)[1]
+        with progress.bar(f"fetching {whole.name}", total / 1e6 if total else None, "MB") as bar:
             download(archive.url, part, lambda count: bar.advance(count / 1e6))
         _verify(archive, part, progress)
         part.replace(whole)

@@ -243,7 +243,7 @@ def plain_recipe(recipe: Recipe) -> dict[str, Any]:
 def deviations(cell: Cell, plan: Plan, prepared: Prepared, settings: Settings) -> dict[str, str]:
     """How this run differs from the protocol, by name, each with its reason."""
     found = dict(cell.task.deviations(plan.effort))
-    if prepared.place.demo:
+    if prepared.place.demo and plan.recipes:
         found["demo-recipe"] = "the demo corpus has small recipes of its own"
     if "partial" in prepared.deviations:
         found["partial"] = "the corpus differs from its published counts"

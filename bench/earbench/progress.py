@@ -23,8 +23,8 @@ class Progress:
         return not self.quiet and self.console.is_terminal
 
     @contextmanager
-    def bar(self, title: str, total: float, unit: str) -> Iterator["Bar"]:
-        """A bar over `total` units that shows units per second and the time left."""
+    def bar(self, title: str, total: float | None, unit: str) -> Iterator["Bar"]:
+        """A bar over `total` units (None: nobody knows how many) that shows units per second and the time left."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),

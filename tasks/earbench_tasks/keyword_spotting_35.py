@@ -52,9 +52,9 @@ class KeywordSpotting35(Task):
         return LABELS
 
     def recipes(self, effort: Effort, demo: bool) -> Sequence[Recipe]:
-        passes, every = (60, 2) if demo else (200, 1)
-        shape = Recipe(lr=0.0, batch=256, steps=passes, every=every, patience=20, unit="epoch")
-        return [shape.with_(lr=lr) for lr in RATES]
+        if demo:
+            return [Recipe(lr=lr, batch=64, steps=60, every=2, patience=10, unit="epoch") for lr in RATES]
+        return [Recipe(lr=lr, batch=256, steps=200, every=1, patience=20, unit="epoch") for lr in RATES]
 
     def deviations(self, effort: Effort) -> Mapping[str, str]:
         return {"own-probe": "no published recipe: Adam on unstandardised means of a learned layer mix, patience 20"}

@@ -51,7 +51,7 @@ class QueryByExample(Match):
         return {
             "soxr": "audio is resampled by soxr HQ in place of SoX's rate, the same algorithm (1e-5 apart)",
             "single-precision": "distances are single precision, the protocol's are double",
-            "mtwv-rules": "the score follows the documented rules of the official scorer, which was not run",
+            "mtwv-rules": "the score follows the documented rules of the official scorer, which was never run here",
         }
 
     def weights(self, split: Split, effort: Effort) -> np.ndarray[Any, Any]:

@@ -66,7 +66,7 @@ def test_turns_and_durations_are_the_frozen_ones(found):
         assert max(stop for _, _, stop in turns) <= len(samples) / rate
         lines.append(f"{id} {len(samples)} {[(name, f'{start:.2f}', f'{stop:.2f}') for name, start, stop in turns]}\n")
         seconds.append(len(samples) / rate)
-    assert hashlib.sha256("".join(lines).encode()).hexdigest()[:16] == "FROZEN"
+    assert hashlib.sha256("".join(lines).encode()).hexdigest()[:16] == "5e43d4f6d80a4642"
     assert 4.5 < np.mean(seconds) < 6
     assert 2.5 < min(seconds) < max(seconds) < 8
 
@@ -85,13 +85,13 @@ def always(turns, count):
     return [(str(number), min(turn[1] for turn in turns), max(turn[2] for turn in turns)) for number in range(count)]
 
 
-@pytest.mark.parametrize(("guess", "expected"), [(0, 100.0), (1, 66.0), (2, 99.0)])
+@pytest.mark.parametrize(("guess", "expected"), [(0, 100.0), (1, 56.3), (2, 78.7)])
 def test_guesses_that_hear_nothing_are_far_from_right(found, guess, expected):
     """Nobody, one person, both from first to last word (told where these are). What was measured when the generator
     was frozen, with the demo recipe: fbank_no_cmvn 26 % errors.
     """
     rows = np.array([scorer()(turns, always(turns, guess)) for split, _, _, turns in found if split == "test"])
-    assert 100 * rows[:, :3].sum() / rows[:, 3].sum() == pytest.approx(expected, abs=3)
+    assert 100 * rows[:, :3].sum() / rows[:, 3].sum() == pytest.approx(expected, abs=0.1)
 
 
 def test_half_of_what_is_said_is_said_across_the_other(found):

@@ -1,6 +1,8 @@
 """Diarisation errors against NIST's md-eval, pyannote.metrics and arithmetic; frames against s3prl's own."""
 
+import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +123,7 @@ def by_loops(likely, hop, threshold, median):
     return found
 
 
+@pytest.mark.filterwarnings("ignore:kernel_size exceeds")  # scipy's, of clips shorter than the filter
 @pytest.mark.parametrize("hop", [0.01, 0.02, 0.0160625, 0.002])
 @pytest.mark.parametrize("median", [1, 11])
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
@@ -130,7 +133,9 @@ def test_turns_are_those_of_the_protocol(hop, median, threshold):
         slow = np.repeat(rng.random((frames // 4 + 1, 2)), 4, axis=0)[:frames]
         likely = (0.7 * slow + 0.3 * rng.random((frames, 2))).astype(np.float32)
         pieces = [Activity(piece, hop, threshold, median) for piece in np.array_split(likely, 3) if len(piece)]
-        assert turns_of(pieces) == pytest.approx(by_loops(likely, hop, threshold, median))
+        found, expected = turns_of(pieces), by_loops(likely, hop, threshold, median)
+        assert [turn[0] for turn in found] == [turn[0] for turn in expected]
+        assert [turn[1:] for turn in found] == [pytest.approx(turn[1:]) for turn in expected]
 
 
 def test_a_probability_at_the_threshold_is_silence():
@@ -147,7 +152,7 @@ def split_of(*lengths, hop=0.01):
     label = tuple((name, ((start, stop),)) for name, start, stop in turns)
     clips = tuple(
         Clip(f"r/{number}", Path("r.wav"), label, "r", float(start), float(stop), whole="r")
-        for number, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True))
+        for number, (start, stop) in enumerate(itertools.pairwise(edges))
     )
     return Split(clips, {"turns": {"r": turns}, "chunks": {"r": tuple(clip.id for clip in clips)}})
 
@@ -180,11 +185,18 @@ def test_another_hop_than_that_of_the_chunks_is_in_order():
 
 
 def test_orders_may_differ_from_chunk_to_chunk_for_accuracy_but_not_for_errors():
+    """Anna talks throughout, ben in the first of four seconds. With the orders of the second half crossed, the best
+    mapping confuses one second, the second, of the five that are said.
+    """
+    turns = (("anna", 0.0, 4.0), ("ben", 0.0, 1.0))
+    label = tuple((name, ((start, stop),)) for name, start, stop in turns)
     split = split_of(200, 200)
-    one, two = sure(split), sure(split, order=(1, 0))
-    rows = diarised(split, {"r/0": one["r/0"], "r/1": two["r/1"]})
+    split = Split(
+        tuple(replace(clip, label=label) for clip in split.clips), dict(split.truth) | {"turns": {"r": turns}}
+    )
+    rows = diarised(split, {"r/0": sure(split)["r/0"], "r/1": sure(split, order=(1, 0))["r/1"]})
     assert FRAME_ACCURACY.value(rows, np.ones(1)) == pytest.approx(100)
-    assert DER.value(rows, np.ones(1)) == pytest.approx(100 * 2 / 6)
+    assert [float(rows.arrays[kind][0]) for kind in KINDS] == pytest.approx([0, 0, 1, 5])
 
 
 def test_recordings_cut_by_a_smoke_run_are_left_out():
@@ -220,7 +232,7 @@ def test_a_chunk_in_which_nobody_talks_is_left_out_of_the_accuracy():
     """SUPERB counts it as 0 for every head alike, so which head is best stays the same."""
     split = split_of(100, 100)
     quiet = tuple((name, ((0.0, 1.0),)) for name in ("anna", "ben"))
-    clips = tuple(Clip(one.id, one.audio, quiet, "r", one.start, one.stop, whole="r") for one in split.clips)
+    clips = tuple(replace(clip, label=quiet) for clip in split.clips)
     rows = diarised(
         Split(clips, split.truth), {clip.id: Activity(np.ones((100, 2), np.float32), 0.01) for clip in clips}
     )

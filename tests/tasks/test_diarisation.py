@@ -82,6 +82,7 @@ def theirs():
     return DiarizationDataset
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # s3prl leaves its files open
 @pytest.mark.parametrize("hop", HOPS[:2])
 @pytest.mark.parametrize("mode", ["train", "dev", "test"])
 def test_chunks_and_labels_equal_those_of_s3prl(long, theirs, hop, mode):

@@ -32,7 +32,8 @@ def labels(root: Path) -> list[list[object]]:
 
 def rewritten(table: Path, change) -> None:
     """Every line of a table, as a list of cells, changed in place or put in the place of what `change` gives."""
-    lines = [change(line) for line in csv.reader(table.open(encoding="utf-8", newline=""))]
+    with table.open(encoding="utf-8", newline="") as file:
+        lines = [change(line) for line in csv.reader(file)]
     with table.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(lines)
 
@@ -92,13 +93,13 @@ def test_a_missing_table_is_named_with_the_folders_looked_in(toy, tmp_path):
     with pytest.raises(MissingCorpus, match=r"lacks data/valid_data\.csv"):
         fluent(toy)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MissingCorpus, match="looked in .*empty"):
+    with pytest.raises(MissingCorpus, match=r"looked in .*empty"):
         fluent(tmp_path / "empty")
 
 
 def test_two_copies_are_not_guessed_between(toy):
     shutil.copytree(toy / NAME / "data", toy / "copy/data")
-    with pytest.raises(MissingCorpus, match="found .*copy, .*dataset"):
+    with pytest.raises(MissingCorpus, match=r"found .*copy, .*dataset"):
         fluent(toy)
 
 

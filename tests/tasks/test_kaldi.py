@@ -129,7 +129,6 @@ BROKEN = {
     "'nan'": ("segments", " 0.1 0.5", " nan 0.5"),
     "no duration in reco2dur": ("reco2dur", "train0", "trainX"),
     "somebody talks until": ("reco2dur", "train0 1.0", "train0 0.5"),
-    "has 3 speakers": ("utt2spk", "train0_000100_000500 001", "train0_000100_000500 002"),
     "has other speakers in rttm": ("rttm", "\t001\t", "\t009\t"),
 }
 
@@ -149,6 +148,16 @@ def test_missing_files_and_all_else_are_one_list(root):
         libri2mix(root)
     assert "dev/utt2spk is missing" in str(caught.value)
     assert "nobody talks in test1" in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "number"), [("002", 3), ("000", 1)])
+def test_one_or_three_speakers_in_a_recording_are_refused(root, name, number):
+    (root / "data/train/rttm").unlink()
+    rewrite(root / "data/train/utt2spk", "train0_000100_000500 001", f"train0_000100_000500 {name}")
+    if number == 1:
+        rewrite(root / "data/train/utt2spk", "train0_000700_000800 001", f"train0_000700_000800 {name}")
+    with pytest.raises(BadAudio, match=f"train0 has {number} speakers"):
+        libri2mix(root)
 
 
 def test_a_speaker_of_two_splits_is_refused(root):

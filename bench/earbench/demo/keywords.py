@@ -108,7 +108,9 @@ def surroundings(person: Speaker) -> Wave:
     return speech.tilt(speech.room(generator("demo room", person.id), person.echo), person.tilt)
 
 
-def utter(person: Speaker, word: str, take: int, response: Wave, noises: Noises) -> Wave:
+def utter(
+    person: Speaker, word: str, take: int, response: Wave, noises: Noises, snr: tuple[float, float] = SNR
+) -> Wave:
     """One clip: the word in the speaker's voice and room, somewhere in a second of noise, at some level."""
     rng = generator("demo clip", person.id, word, take)
     tract, pace = person.tract * rng.uniform(0.98, 1.02), person.pace * rng.uniform(0.92, 1.08)
@@ -118,7 +120,7 @@ def utter(person: Speaker, word: str, take: int, response: Wave, noises: Noises)
     length = RATE if rng.uniform() < 0.94 else int(rng.uniform(0.7, 0.98) * RATE)
     start = int(rng.uniform(0, max(1, length - len(dry))))
     clip = speech.place(heard, length, start)
-    clip = speech.add_noise(clip, stretch(noises, length, rng), rng.uniform(*SNR), speech=heard[: len(dry)])
+    clip = speech.add_noise(clip, stretch(noises, length, rng), rng.uniform(*snr), speech=heard[: len(dry)])
     return np.asarray(clip / np.abs(clip).max() * 10 ** rng.uniform(-0.9, -0.03))
 
 

@@ -1,7 +1,7 @@
 """QUESST 2014 in small: phrases to be found in longer speech, spoken by the demo's voices (protocol sheet superb 2.4).
 
 `quesst14Database/` holds `Audio/`, `dev_queries/` and `eval_queries/` at 8 kHz as the archive does, `scoring/` the
-lists of languages and the answer keys. Both splits search the same documents. Nothing is trained here, so valid and test
+lists of languages and the answer keys. Both splits search the same documents. Nothing is trained here: valid and test
 voices, which no encoder of ours has heard, speak queries and documents alike; no speaker does both.
 
 How hard it is was settled with hand-made features alone (`tests/demo` keeps the floors), before any encoder of ours was

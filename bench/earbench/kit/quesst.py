@@ -1,7 +1,8 @@
 """QUESST 2014: spoken queries, the documents they may occur in, and the answer key of its official scorer.
 
-SUPERB takes one of its six languages, non-native English (protocol sheet superb 2.4). The answer key covers all, and so
-does the published score: queries and documents of other languages count as trials that nobody scored.
+SUPERB searches in one of its six languages, non-native English, and scores with the archive's own answer keys, where a
+pair without a score has a default of -10 (protocol sheet superb 2.4). So all queries and documents that a key lists are
+trials: those in other languages are missed and not reported, and a published score is at most the share of English.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 
-from earbench.contract import Clip, Corpus, Fold, Split
+from earbench.contract import Archive, Clip, Corpus, Fold, Split
 from earbench.errors import BadAudio, MissingCorpus
 from earbench.kit.metrics.detection import Sought
 
@@ -40,8 +41,9 @@ QUESST14 = Corpus(
         "The root may be quesst14Database/ itself or what holds it."
     ),
     counts={"recordings": 2_714},
+    archives=(Archive("https://speech.fit.vutbr.cz/files/quesst14Database.tgz"),),
 )
-"""How many recordings SUPERB uses: the documents once, and the queries of both lists."""
+"""The part that SUPERB uses and its number of recordings (sheet 2.4): documents once, and the queries of both lists."""
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,8 @@ def searches(split: Split, predictions: Mapping[str, Mapping[str, float]]) -> Ro
 def mtwv(rows: Rows, weights: Array) -> float:
     """The greatest term-weighted value over one threshold for all queries; NaN where all weights are zero.
 
-    TWV = 1 - mean over queries of (share of the query's documents that were missed + BETA * share of the others that
-    were reported). A pair is reported if its score reaches the threshold. Reporting nothing is worth 0: the result is
+    TWV = 1 - mean over queries of (part of the query's documents that was missed + BETA * part of the others that was
+    reported). A pair is reported if its score reaches the threshold. Reporting nothing is worth 0: the result is
     never less. Queries that are said nowhere do not count; those that nobody searched for count as missed, in every
     resample as often.
 
@@ -82,7 +82,8 @@ def mtwv(rows: Rows, weights: Array) -> float:
     thresholds, values = _curves(rows)
     share = float(rows.arrays["share"][0])
     unsearched = (1 - share) * (1 - BETA) * (thresholds <= MISSING)
-    return max(0.0, float((share * (weights @ values) / total + unsearched).max()))
+    best = (share * (weights @ values) / total + unsearched).max()
+    return min(1.0, max(0.0, float(best)))  # rounding may end above 1
 
 
 MTWV = Metric("mtwv", unit="", better="higher", best=1.0, bounds=(0.0, 1.0), value=mtwv)

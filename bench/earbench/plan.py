@@ -218,7 +218,7 @@ def by_effort(recipe: Recipe, effort: Effort, epoch_units: int) -> Recipe:
         epoch = max(SHORTEST_INTERVAL, epoch_units // (recipe.batch * recipe.accum))
         return recipe.with_(every=min(recipe.every, epoch), patience=STANDARD_PATIENCE)
     steps = min(recipe.steps, QUICK_STEPS)
-    return recipe.with_(steps=steps, every=max(1, min(recipe.every, steps // 3)))
+    return recipe.with_(steps=steps, every=max(1, min(recipe.every, steps // 3)), accum=1)
 
 
 def in_steps(recipe: Recipe, epoch_units: int) -> Recipe:

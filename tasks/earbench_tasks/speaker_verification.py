@@ -87,8 +87,8 @@ class SpeakerVerification(Task):
     def recipes(self, effort: Effort, demo: bool) -> Sequence[Recipe]:
         common = {"batch": 10, "optimiser": "adamw", "weight_decay": 0.01, "clip": 1_000.0}
         if demo:
-            small = {"hidden": 64, "pooled": 128}
-            return [Recipe(lr=2e-3, steps=600, every=100, keep=100, options=small, **common)]
+            small = {"hidden": 96, "pooled": 128}
+            return [Recipe(lr=5e-4, steps=600, every=100, keep=100, options=small, **common)]
         published = {"hidden": 512, "pooled": 1_500}
         every = {"steps": 200_000, "every": 10_000, "keep": 20_000}
         return [Recipe(lr=lr, accum=5, options=published, **every, **common) for lr in RATES]

@@ -64,7 +64,7 @@ def test_files_and_durations_are_the_frozen_ones(corpus, found):
         rate, samples = wavfile.read(path)
         assert (rate, samples.dtype, samples.ndim) == (16_000, np.int16, 1)
         lines.append(f"{path.relative_to(corpus).as_posix()} {len(samples)}\n")
-    assert hashlib.sha256("".join(lines).encode()).hexdigest()[:16] == "DIGEST"
+    assert hashlib.sha256("".join(lines).encode()).hexdigest()[:16] == "6c3bf8006fa1de93"
 
 
 def test_writing_twice_gives_the_same_bytes_whoever_else_is_cast(corpus, tmp_path, monkeypatch):
@@ -78,13 +78,13 @@ def test_writing_twice_gives_the_same_bytes_whoever_else_is_cast(corpus, tmp_pat
 
 
 def test_the_hand_made_floor_lies_between_chance_and_perfect(found):
-    """Log-mel averages and logistic regression on unseen voices, as measured when the generator was frozen: mean 0.114,
-    mean and deviation 0.164; chance and the majority guess 0.03. The task itself: fbank_no_cmvn FLOOR %, mfcc 3 %.
+    """Log-mel averages and logistic regression on unseen voices, as measured when the generator was frozen: mean 0.162,
+    mean and deviation 0.222; chance and the majority guess 0.03. The task itself: fbank_no_cmvn 11 %, mfcc 3 %.
     """
     features = np.array([log_mel_statistics(wavfile.read(path)[1] / 32_768) for *_, path in found])
     splits, labels = np.array([row[0] for row in found]), np.array([row[1] for row in found])
     train, test = splits == "train", splits == "test"
-    for columns, expected in ((slice(0, 40), 0.114), (slice(0, 80), 0.164)):
+    for columns, expected in ((slice(0, 40), 0.162), (slice(0, 80), 0.222)):
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
         model.fit(features[train][:, columns], labels[train])
         assert model.score(features[test][:, columns], labels[test]) == pytest.approx(expected, abs=0.035)

@@ -6,6 +6,10 @@ from collections import Counter
 import numpy as np
 import pytest
 from scipy.io import wavfile
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from test_demo_keywords import log_mel_statistics
 
 from earbench.demo import mixtures
 from earbench.kit.metrics.diarisation import scorer
@@ -88,7 +92,7 @@ def always(turns, count):
 @pytest.mark.parametrize(("guess", "expected"), [(0, 100.0), (1, 56.3), (2, 78.7)])
 def test_guesses_that_hear_nothing_are_far_from_right(found, guess, expected):
     """Nobody, one person, both from first to last word (told where these are). What was measured when the generator
-    was frozen, with the demo recipe: fbank_no_cmvn 26 % errors.
+    was frozen, with the demo recipe: fbank_no_cmvn 26 % errors, mfcc 27 %.
     """
     rows = np.array([scorer()(turns, always(turns, guess)) for split, _, _, turns in found if split == "test"])
     assert 100 * rows[:, :3].sum() / rows[:, 3].sum() == pytest.approx(expected, abs=0.1)
@@ -102,3 +106,42 @@ def test_half_of_what_is_said_is_said_across_the_other(found):
             pair[names.index(name)][round(start * 100) : round(stop * 100)] = 1
     one, two = (np.concatenate([pair[side] for pair in spans]) for side in range(2))
     assert 0.3 < 2 * (one * two).sum() / (one.sum() + two.sum()) < 0.6
+
+
+def test_the_hand_made_floor_lies_well_between_guessing_and_perfect(found):
+    """Two logistic regressions, for the low and for the high voice, on log-mel energies of a tenth of a second each,
+    on unseen voices, as measured when the generator was frozen: 34 % errors.
+    """
+    people = {split: mixtures.cast(split, mixtures.SPEAKERS[split]) for split in FOLDERS}
+    seen = {
+        split: [
+            (frames(path), active(split, turns, people, path), turns) for of, _, path, turns in found if of == split
+        ]
+        for split in ("train", "test")
+    }
+    x, y = (np.concatenate([one[part] for one in seen["train"]]) for part in (0, 1))
+    models = [make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)).fit(x, side) for side in y.T]
+    rows = []
+    for features, _, turns in seen["test"]:
+        said = [np.diff(model.predict(features), prepend=0, append=0) for model in models]
+        spans = [zip(np.flatnonzero(one == 1), np.flatnonzero(one == -1), strict=True) for one in said]
+        guess = [(str(side), start / 10, stop / 10) for side, of in enumerate(spans) for start, stop in of]
+        rows.append(scorer()(turns, guess))
+    errors = np.sum(rows, axis=0)
+    assert 100 * errors[:3].sum() / errors[3] == pytest.approx(33.8, abs=4)
+
+
+def frames(path):
+    """Mean and deviation of 40 log-mel bands in every tenth of a second."""
+    samples = wavfile.read(path)[1] / 32_768
+    return np.array([log_mel_statistics(piece) for piece in samples[: len(samples) // 1600 * 1600].reshape(-1, 1600)])
+
+
+def active(split, turns, people, path):
+    """Whether the low and the high voice talk in the middle of every tenth of a second."""
+    found = np.zeros((len(wavfile.read(path)[1]) // 1600, 2), int)
+    middles = np.arange(len(found)) / 10 + 0.05
+    for name, start, stop in turns:
+        high = people[split][int(name) - mixtures.FIRST[split]].setting == "high"
+        found[(start <= middles) & (middles < stop), int(high)] = 1
+    return found

@@ -72,7 +72,7 @@ def test_files_and_durations_are_the_frozen_ones(corpus, found):
         assert 200 < np.abs(samples.astype(int)).max() < 32_767, path
         lines.append(f"{path.relative_to(corpus).as_posix()} {len(samples)} {label}\n")
         seconds.append(len(samples) / rate)
-    assert hashlib.sha256("".join(lines).encode()).hexdigest()[:16] == "DIGEST"
+    assert hashlib.sha256("".join(lines).encode()).hexdigest()[:16] == "efe71b6af7df600a"
     assert 1.5 < np.mean(seconds) < 2.5
 
 

@@ -14,9 +14,9 @@ from test_demo_keywords import log_mel_statistics
 from earbench.demo import slots
 
 SPEAKERS = {
-    "train": "Ivy Joanna Joey Justin Kendra Kimberly Matthew Salli".split(),
-    "valid": "Aditi Amy Geraint Nicole".split(),
-    "test": "Brian Emma Raveena Russell".split(),
+    "train": {"Ivy", "Joanna", "Joey", "Justin", "Kendra", "Kimberly", "Matthew", "Salli"},
+    "valid": {"Aditi", "Amy", "Geraint", "Nicole"},
+    "test": {"Brian", "Emma", "Raveena", "Russell"},
 }
 """Expected: SUPERB sheet 2.9."""
 

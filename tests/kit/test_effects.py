@@ -27,5 +27,5 @@ def test_effects_follow_each_other():
 
 
 def test_unknown_effect_is_named_with_those_there_are():
-    with pytest.raises(RequestError, match=r"'revreb'\n  there are: gain_db"):
+    with pytest.raises(RequestError, match=r"'revreb'\n  there are: crop_8s, gain_db, trim_quiet"):
         apply(np.ones(1, np.float32), 16_000, [("revreb", 1.0)])

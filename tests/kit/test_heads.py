@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from earbench.kit.heads.pooled import PooledLinear
+from earbench.kit.heads.pooled import LinearProbe, PooledLinear
 
 LABELS = ("yes", "no", "_unknown_")
 LAYERS, WIDTH, HIDDEN = 4, 7, 5
@@ -126,3 +126,22 @@ def test_same_seed_gives_torch_default_initialisation():
     head, _ = fresh(torch.float32)
     assert torch.equal(head.project.weight, project.weight)
     assert torch.equal(head.classify.bias, classify.bias)
+
+
+def test_the_probe_is_a_linear_layer_on_standardised_means():
+    """Written out: statistics of the batch in training, running ones (a tenth of each batch) when it is judged."""
+    probe = LinearProbe(WIDTH, LABELS)
+    assert [list(weight.shape) for weight in probe.parameters()] == [[3, 7], [3]]
+    x = 5 + 3 * torch.randn(40, WIDTH)
+    scaled = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(probe.train()(x, None), probe.classify(scaled))
+    running = (x - 0.1 * x.mean(0)) / (0.9 + 0.1 * x.var(0) + 1e-5).sqrt()
+    torch.testing.assert_close(probe.eval()(x, None), probe.classify(running))
+
+
+def test_the_probe_takes_frames_means_and_a_single_clip():
+    frames = states(torch.float32)[:, 0]
+    means = torch.stack([clip[:length].mean(0) for clip, length in zip(frames, LENGTHS.tolist(), strict=True)])
+    probe = LinearProbe(WIDTH, LABELS).train()
+    torch.testing.assert_close(probe(frames, LENGTHS), probe(means, None))
+    torch.testing.assert_close(probe(means[:1], None), probe.eval()(means[:1], None))

@@ -112,7 +112,7 @@ def test_toy_is_learned_in_seconds(fold):
     said = dict(zip((clip.id for clip in fold.test.clips), head.predict(output, lengths, None), strict=True))
     rows = TASK.rows(fold.test, said)
     assert SLOT_TYPE_F1.value(rows, np.ones(len(rows))) > 80
-    assert SLOT_VALUE_CER.value(rows, np.ones(len(rows))) < 25
+    assert SLOT_VALUE_CER.value(rows, np.ones(len(rows))) < 50
 
 
 def bands(clip):

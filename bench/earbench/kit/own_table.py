@@ -129,9 +129,8 @@ def _by_content(rows: Sequence[Row], problems: list[str]) -> Answered:
         return _classes(rows, sorted(set(texts)), "it holds words", problems)
     if len(numbers) < len(texts):
         word = next(row for row in rows if not NUMBER.fullmatch(row["label"]))
-        problems.append(
-            f"line {word.line}: the label '{word['label']}' is no number, and {len(numbers)} others are: which is it?"
-        )
+        mixed = f"the label '{word['label']}' is no number, but {len(numbers)} of {len(texts)} labels are"
+        problems.append(f"line {word.line}: {mixed}")
         return Answered("classes", Labels(), texts, "")
     whole = all(float(text).is_integer() for text in texts)
     if whole and len(set(map(float, texts))) * FEWEST <= len(rows):

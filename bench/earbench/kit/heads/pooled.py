@@ -51,14 +51,24 @@ class PooledLinear(PooledHead):
 
 
 class LinearProbe(PooledHead):
-    """One Linear on the mean over true frames: what the features hold that a straight cut can tell apart."""
+    """One Linear on the standardised mean over true frames: what a straight cut through the features can tell apart.
+
+    Each dimension is standardised with the running statistics of batch norm, without weights of its own: rates then
+    suit features of any scale. A batch of a single clip is standardised with what was seen before.
+    """
+
+    stackable: ClassVar[bool] = False
 
     def __init__(self, width: int, labels: Sequence[str]) -> None:
         super().__init__(labels)
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("variance", torch.ones(width))
         self.classify = nn.Linear(width, len(self.labels))
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        logits: Tensor = self.classify(x if lengths is None else mean_over_time(x, lengths))
+        means = x if lengths is None else mean_over_time(x, lengths)
+        seen = self.get_buffer("mean"), self.get_buffer("variance")
+        logits: Tensor = self.classify(functional.batch_norm(means, *seen, training=self.training and len(means) > 1))
         return logits
 
 

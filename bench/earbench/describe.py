@@ -21,7 +21,18 @@ from earbench.plan import Cell, Plan, deviations, plain_recipe
 from earbench.search import Found
 from earbench.versions import versions
 
-PACKAGES = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "soundfile", "soxr", "safetensors")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "soundfile",
+    "soxr",
+    "safetensors",
+    "jiwer",
+    "mdeval",
+)
 
 
 def facts(

@@ -117,10 +117,10 @@ class OwnAudio(Task):
         return {clip.id: self.question.ideal(clip) for clip in split.clips}
 
 
-def card(name: str, title: str, layout: str) -> TaskCard:
-    """The card of one form of own audio, before any audio is known."""
+def card(name: str, title: str, layout: str, metrics: tuple[Metric, ...]) -> TaskCard:
+    """The card of one form of own audio, before any audio is known; `metrics` are those that it may turn out to need."""
     corpus = Corpus(name, "your own audio", page="", licence="yours", layout=layout)
-    return TaskCard(name, 1, title, corpus, "mean", (ACCURACY,), suite="own", protocol="none")
+    return TaskCard(name, 1, title, corpus, "mean", metrics, suite="own", protocol="none")
 
 
 def slug(name: str) -> str:
@@ -138,7 +138,12 @@ def slug(name: str) -> str:
 class Folder(OwnAudio):
     """Which class? `folder:DIR`: one sub-folder per class, perhaps below train/, valid/ and test/."""
 
-    card = card("folder", "A folder of yours per class", "  CLASS/FILE\nor  train/CLASS/FILE  valid/…  test/…")
+    card = card(
+        "folder",
+        "Yours: folder:DIR, a folder per class",
+        "DIR/CLASS/FILE\nor with the split stated: DIR/train/CLASS/FILE, DIR/test/…, perhaps DIR/valid/…",
+        (ACCURACY,),
+    )
 
     @classmethod
     def load(cls, argument: str | None) -> Task:
@@ -162,7 +167,7 @@ class Folder(OwnAudio):
 class Csv(OwnAudio):
     """What the table asks. `csv:FILE`: a row per clip, with its path and its label, labels or value."""
 
-    card = card("csv", "A table of yours", f"  a CSV file\n{own_table.FORM}")
+    card = card("csv", "Yours: csv:FILE, a row per clip", f"a CSV file\n{own_table.FORM}", (ACCURACY, MEAN_AP, R2))
     table: Path | None = None
 
     @classmethod

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from earbench.errors import UnknownName
 
-DEMO_ID = "demo-1"
+DEMO_ID = "demo-2"
 """Raised whenever a byte of a corpus changes: scores of different numbers do not compare. A new corpus changes none."""
 
 CORPORA: Mapping[str, str] = {

@@ -61,6 +61,8 @@ def locate(asked: Task, data: str | None, settings: Settings, progress: Progress
     if where == "demo":
         with progress.note(f"building the demo's {corpus.id} (once)"), files.explained(settings.cache):
             return Place(demo.build(settings.cache, corpus.id), True)
+    if where is None and not corpus.page:  # nobody publishes it: it is the user's
+        raise MissingCorpus(f"task '{task}' needs {corpus.title}", f"--task {task}:PATH")
     if where is None:
         raise MissingCorpus(
             f"task '{task}' needs {corpus.title}, and no folder is set for it",

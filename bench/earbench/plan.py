@@ -304,13 +304,15 @@ def plain(answer: object) -> object:
 def expand(names: Sequence[str], suites: Mapping[str, Sequence[str]]) -> list[str]:
     """Task names with suites (`@superb`) and `all` written out, each once, in order.
 
+    All are those of a published corpus; a task on somebody's own audio has to be told where that lies.
+
     >>> expand(["ks", "@demo"], {"demo": ["ks", "asr"]})
     ['ks', 'asr']
     """
     found: list[str] = []
     for name in names:
         if name == "all":
-            found += registry.names("task")
+            found += [task for task in registry.names("task") if registry.load("task", task).card.corpus.page]
         elif name.startswith("@"):
             if name[1:] not in suites:
                 raise UnknownName(f"no suite called '{name}'", f"known: {', '.join('@' + suite for suite in suites)}")

@@ -118,7 +118,7 @@ class OwnAudio(Task):
 
 
 def card(name: str, title: str, layout: str, metrics: tuple[Metric, ...]) -> TaskCard:
-    """The card of one form of own audio, before any audio is known; `metrics` are those that it may turn out to need."""
+    """The card of one form of own audio, before any audio is known; of its `metrics` some will be asked."""
     corpus = Corpus(name, "your own audio", page="", licence="yours", layout=layout)
     return TaskCard(name, 1, title, corpus, "mean", metrics, suite="own", protocol="none")
 
@@ -211,8 +211,8 @@ class Csv(OwnAudio):
 class Question(Protocol):
     """What a clip's answer is: everything of the task that depends on it."""
 
-    metrics: tuple[Metric, ...]
-
+    @property
+    def metrics(self) -> tuple[Metric, ...]: ...
     def space(self, fold: Fold) -> Space: ...
     def target(self, clip: Clip, space: Any) -> Tensor: ...
     def head(self, width: int, space: Any) -> Head: ...

@@ -53,6 +53,7 @@ class SpeakerVerification(Task):
         metrics=(EER,),
         suite="superb",
         protocol="SUPERB ASV",
+        verified="vectors",
     )
     select = "eer"
     published = "eer"

@@ -12,7 +12,7 @@ from earbench.kit.effects import apply, crop_8s, seconds_after, split_at_unknown
 
 RATE = 16_000
 GAIN = 10 ** (-3 / 20)
-SOX = "channels 1 rate 16000 gain -3.0 silence 1 0.1 0.1% -1 0.1 0.1%".split()
+SOX = ["channels", "1", "rate", "16000", "gain", "-3.0", "silence", "1", "0.1", "0.1%", "-1", "0.1", "0.1%"]
 LEVELS = (0, 1e-4, 1e-3, 1.3e-3, 1.4e-3, 1.42e-3, 1.5e-3, 2e-3, 1e-2, 0.3)
 """Around the threshold, which is 0.001 / GAIN = 0.00141 before the gain."""
 

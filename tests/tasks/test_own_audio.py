@@ -235,6 +235,7 @@ def test_a_row_that_does_not_fit_is_refused_by_its_line(tmp_path, changes, probl
         ([{"path": "a.wav", "class": "x"}], "no answer\n  found the columns path, class\n"),
         ([{"path": "a.wav", "label": "x", "value": "1"}], "2 kinds of answer, label and value"),
         (answered("label", ["1", "1.0"] * 4), "one number in two spellings: 1, 1.0"),
+        (answered("label", ["1", "2", "", "1"] * 3), "line 4: no label\n"),
         (answered("label", ["dog"] * 8), "all labels are 'dog': at least two classes are needed"),
         (answered("value", ["1", "two"] * 4), "line 3: value 'two' is not a number"),
         (answered("value", ["1", "nan"] * 4), "line 3: value 'nan' is not a number"),

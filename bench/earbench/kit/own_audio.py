@@ -43,11 +43,9 @@ class Labelled:
 
 def folds(audio: Labelled) -> tuple[list[Fold], dict[str, str]]:
     """The folds, and notes on how they came about; whatever makes them unfit for a score is one error."""
-    if audio.splits:
-        found, notes = _stated(audio)
-    else:
-        found, notes = _made(audio)
-    refuse(audio.name, [problem for fold in found for problem in _unfit(audio, fold)])
+    found, notes = _stated(audio) if audio.splits else _made(audio)
+    problems = [problem for fold in found for problem in _unfit(audio, fold)]
+    refuse(audio.name, problems, "add clips of other groups, or state another split: train, valid and test")
     return found, notes
 
 

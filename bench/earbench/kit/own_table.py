@@ -124,6 +124,9 @@ def _by_content(rows: Sequence[Row], problems: list[str]) -> Answered:
     each on average (folds need as many of a class); else they are numbers.
     """
     texts = [row["label"] for row in rows]
+    if empty := [f"line {row.line}: no label" for row in rows if not row["label"]]:
+        problems += empty
+        return Answered("classes", Labels(), texts, "")
     numbers = [text for text in texts if NUMBER.fullmatch(text)]
     if not numbers:
         return _classes(rows, sorted(set(texts)), "it holds words", problems)
@@ -141,7 +144,6 @@ def _by_content(rows: Sequence[Row], problems: list[str]) -> Answered:
 
 
 def _classes(rows: Sequence[Row], names: Sequence[str], why: str, problems: list[str]) -> Answered:
-    problems += [f"line {row.line}: no label" for row in rows if not row["label"]]
     if len({float(name) if NUMBER.fullmatch(name) else name for name in names}) < len(names):
         problems.append(f"some labels are one number in two spellings: {', '.join(names[:10])}")
     if len(names) < 2:

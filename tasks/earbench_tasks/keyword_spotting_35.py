@@ -57,9 +57,7 @@ class KeywordSpotting35(Task):
         return [Recipe(lr=lr, batch=256, steps=200, every=1, patience=20, unit="epoch") for lr in RATES]
 
     def deviations(self, effort: Effort) -> Mapping[str, str]:
-        return {
-            "own-probe": "no published recipe: linear on standardised means of a learned layer mix, patience 20"
-        }
+        return {"own-probe": "no published recipe: linear on standardised means of a learned layer mix, patience 20"}
 
     def target(self, clip: Clip, times: Tensor | None, space: Space) -> Tensor:
         return torch.tensor(LABELS.index(clip.label))

@@ -109,14 +109,14 @@ def test_some_training_recordings_are_too_short_once_trimmed_and_some_are_croppe
     seconds = np.array([len(audio.read(clip, 16_000)) / 16_000 for clip in whole])
     before = np.array([soundfile.info(clip.audio).duration for clip in whole])
     assert 0.02 < np.mean(seconds <= 2.0) < 0.3
-    assert 0.4 < np.mean(before - seconds) < 0.8
+    assert 0.5 < np.mean(before - seconds) < 1.1
     assert len({clip.pool for clip in verification.train.clips if clip.pool}) == 7
 
 
 def test_writing_twice_gives_the_same_bytes(corpus, tmp_path, monkeypatch):
     """Names and rooms come from the speaker, whoever else is cast; only the spread of vocal tracts does not."""
     monkeypatch.setattr(talkers, "PARTS", {"valid": "dev"})
-    monkeypatch.setattr(talkers, "trials", lambda speakers: ())
+    monkeypatch.setattr(talkers, "trials", lambda _: ())
     talkers.write(tmp_path)
     files = sorted(tmp_path.rglob("*.wav"))
     assert len(files) == 8 * 20

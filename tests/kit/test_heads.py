@@ -145,3 +145,25 @@ def test_the_probe_takes_frames_means_and_a_single_clip():
     probe = LinearProbe(WIDTH, LABELS).train()
     torch.testing.assert_close(probe(frames, LENGTHS), probe(means, None))
     torch.testing.assert_close(probe(means[:1], None), probe.eval()(means[:1], None))
+
+
+def test_logits_and_gradients_are_those_of_s3prls_own_modules():
+    """Its `UtteranceLevel` behind a projection, as the experts of ks, sid, ic and er put them together."""
+    try:
+        from s3prl.downstream.model import UtteranceLevel
+    except (ImportError, OSError) as problem:
+        pytest.skip(f"s3prl does not import here: {problem}")
+    head, _ = fresh(torch.float64)
+    projector, model = torch.nn.Linear(WIDTH, HIDDEN).double(), UtteranceLevel(HIDDEN, len(LABELS)).double()
+    projector.load_state_dict(head.project.state_dict())
+    model.post_net.linear.load_state_dict(head.classify.state_dict())
+    frames, truth = states(torch.float64)[:, 0], torch.tensor([2, 0, 1])
+    theirs, _ = model(projector(frames), LENGTHS)
+    ours = head(frames, LENGTHS)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    expected = torch.autograd.grad(
+        functional.cross_entropy(theirs, truth), [*projector.parameters(), *model.parameters()]
+    )
+    found = torch.autograd.grad(head.loss(ours, None, truth, torch.ones(3)), list(head.parameters()))
+    for one, two in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)

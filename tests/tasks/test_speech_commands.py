@@ -212,6 +212,13 @@ def test_two_versions_side_by_side_are_not_guessed_between(toy):
         speech_commands(toy, 4)
 
 
+def test_v002_beside_it_is_told_apart_by_its_words(toy):
+    expected = ids(toy)
+    shutil.copytree(toy / TRAIN, toy / "speech_commands_v0.02")
+    (toy / "speech_commands_v0.02/backward").mkdir()
+    assert ids(toy) == expected
+
+
 def test_both_archives_in_one_folder_are_refused(toy):
     shutil.copytree(toy / TEST, toy / TRAIN, dirs_exist_ok=True)
     shutil.rmtree(toy / TEST)

@@ -1,4 +1,4 @@
-"""Audio SNIPS in small: orders with numbers, directions, animals and answers in them (protocol sheet superb 2.9).
+"""Audio SNIPS in small: orders with numbers, directions and animals in them (protocol sheet superb 2.9).
 
 `SNIPS/<split>/<Speaker>-snips-<split>-<number>.wav` at 16 kHz, about a second each, `all.iob.snips.txt` and
 `slots.txt`. The split goes by the names of the speakers, so these are the published ones; the voices are the demo's
@@ -29,21 +29,21 @@ PEOPLE, UTTERANCES = 6, 8
 """Of each name, of each of its people."""
 VALUES: Mapping[str, tuple[str, ...]] = {
     "animal": ("cat", "dog"),
-    "answer": ("no", "yes"),
-    "direction": ("left", "up"),
+    "direction": ("left", "down"),
     "number": ("six", "two"),
 }
 TEMPLATES: Mapping[str, str] = {
+    "go animal": "Move",
     "go direction": "Move",
     "go number": "Move",
-    "stop": "Stop",
     "stop animal": "Stop",
-    "answer go": "Reply",
-    "answer direction": "Reply",
+    "stop direction": "Stop",
+    "stop number": "Stop",
     "number animal": "Count",
+    "animal direction": "Move",
 }
 """What may be said, and the intent that the text file gives it. No slot's name is a word that is said."""
-CENSUS: Mapping[str, Mapping[str, int]] = {"sf": {"train": 384, "valid": 192, "test": 192, "slots": 4}}
+CENSUS: Mapping[str, Mapping[str, int]] = {"sf": {"train": 384, "valid": 192, "test": 192, "slots": 3}}
 
 
 def write(root: Path) -> None:

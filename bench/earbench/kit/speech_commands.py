@@ -180,9 +180,13 @@ def _speaker(file_name: str) -> str:
 
 
 def _archives(root: Path) -> tuple[Path, Path]:
-    """The training and the test archive: folders in `root`, or `root` itself with the test archive in or beside it."""
+    """The training and the test archive: folders in `root`, or `root` itself with the test archive in or beside it.
+
+    A training archive of v0.02 is passed over where there is another.
+    """
     inside = _folders(root)
     words = [root] if _holds(root, _BACKGROUND) else [folder for folder in inside if _holds(folder, _BACKGROUND)]
+    words = [folder for folder in words if not any(_holds(folder, word) for word in LATER)] or words
     tests = [folder for folder in inside if _is_test_archive(folder)]
     if words == [root] and not tests:
         tests = [folder for folder in _folders(root.parent) if _is_test_archive(folder)]

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
-import torch
-from torch import Tensor
 
-from earbench.contract import Clip, Effort, Fold, Head, Labels, Recipe, Rows, Space, Split, Task, TaskCard, UpstreamCard
-from earbench.kit.classification import hits
-from earbench.kit.heads.pooled import PooledLinear
+from earbench.contract import Effort, Fold, Labels, Recipe, TaskCard, UpstreamCard
+from earbench.kit import toy
+from earbench.kit.classification import Classification
 from earbench.kit.iemocap import EMOTIONS, IEMOCAP, SESSIONS, iemocap
 from earbench.kit.metrics.accuracy import ACCURACY
 from earbench.kit.seeds import generator
@@ -26,7 +23,7 @@ TOY_LABELS = ("neu", "hap", "exc", "ang", "sad", "fru", "xxx")
 TOY_RATE = 16_000
 
 
-class Emotion(Task):
+class Emotion(Classification):
     """Four emotions of IEMOCAP, a fold for each session (SUPERB ER, protocol sheet 2.10).
 
     The score is the unweighted mean of the five accuracies. A head's best state is chosen by its own fold's valid
@@ -68,18 +65,6 @@ class Emotion(Task):
             return [Recipe(lr=lr, batch=32, steps=500, every=25, clip=1.0) for lr in RATES[:4]]
         return [Recipe(lr=lr, batch=4, accum=8, steps=30_000, every=1_000, clip=1.0) for lr in RATES]
 
-    def target(self, clip: Clip, times: Tensor | None, space: Space) -> Tensor:
-        return torch.tensor(LABELS.index(clip.label))
-
-    def head(self, width: int, space: Space, recipe: Recipe) -> Head:
-        return PooledLinear(width, hidden=256, labels=LABELS)
-
-    def rows(self, split: Split, predictions: Mapping[str, Any]) -> Rows:
-        return hits(split, predictions)
-
-    def ideal(self, split: Split) -> Mapping[str, Any]:
-        return {clip.id: clip.label for clip in split.clips}
-
     def toy(self, root: Path, seed: int) -> None:
         """Two dialogues in each session, in which both speakers "say" everything once: 140 files of half a second."""
         for session in SESSIONS:
@@ -91,7 +76,7 @@ class Emotion(Task):
                         id = f"{name}_{letter}{number:03}"
                         lines.append(f"[{number}.0000 - {number}.5000]\t{id}\t{label}\t[2.5, 2.5, 2.5]\n")
                         wave = _toy_voice(label, generator("er toy", seed, id))
-                        _write(folder / "sentences" / "wav" / name / f"{id}.wav", wave)
+                        toy.write(folder / "sentences" / "wav" / name / f"{id}.wav", wave)
                 labels = folder / "dialog" / "EmoEvaluation" / f"{name}.txt"
                 labels.parent.mkdir(parents=True, exist_ok=True)
                 labels.write_text("".join(lines), encoding="utf-8", newline="\n")
@@ -106,8 +91,3 @@ def _toy_voice(label: str, rng: np.random.Generator) -> np.ndarray[Any, Any]:
     height = {"sad": 150, "neu": 300, "hap": 600, "exc": 620, "ang": 1200}.get(label, 2400) * rng.uniform(0.97, 1.03)
     buzz = sum(np.sin(2 * np.pi * order * height * times) / order for order in (1, 2, 3))
     return rng.uniform(0.1, 0.2) * buzz + rng.normal(0.0, 0.01, len(times))
-
-
-def _write(path: Path, samples: np.ndarray[Any, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, TOY_RATE, subtype="PCM_16")

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
-import torch
-from torch import Tensor
 
-from earbench.contract import Clip, Effort, Fold, Head, Labels, Recipe, Rows, Space, Split, Task, TaskCard, UpstreamCard
-from earbench.kit.classification import hits
-from earbench.kit.heads.pooled import PooledLinear
+from earbench.contract import Effort, Fold, Labels, Recipe, Split, TaskCard, UpstreamCard
+from earbench.kit import toy
+from earbench.kit.classification import Classification
 from earbench.kit.metrics.accuracy import ACCURACY
 from earbench.kit.sampling import balanced, balanced_draw, class_balanced_weights
 from earbench.kit.seeds import generator
@@ -37,7 +34,7 @@ TOY_SPEAKERS = {"train": 5, "valid": 3, "test": 3}
 TOY_RATE = 16_000
 
 
-class KeywordSpotting(Task):
+class KeywordSpotting(Classification):
     """Twelve-way keyword spotting on Speech Commands v0.01 (SUPERB KS, protocol sheet 2.3).
 
     The protocol judges the valid split by a random draw, every class equally likely, and re-seeds before each
@@ -94,31 +91,19 @@ class KeywordSpotting(Task):
             return balanced_draw(split, generator("ks", "valid draw"))
         return class_balanced_weights(split)
 
-    def target(self, clip: Clip, times: Tensor | None, space: Space) -> Tensor:
-        return torch.tensor(LABELS.index(clip.label))
-
-    def head(self, width: int, space: Space, recipe: Recipe) -> Head:
-        return PooledLinear(width, hidden=256, labels=LABELS)
-
-    def rows(self, split: Split, predictions: Mapping[str, Any]) -> Rows:
-        return hits(split, predictions)
-
-    def ideal(self, split: Split) -> Mapping[str, Any]:
-        return {clip.id: clip.label for clip in split.clips}
-
     def toy(self, root: Path, seed: int) -> None:
         """Eleven speakers say fourteen "words", pairs of tones; two background recordings: about 200 files."""
         archive, test_archive = root / "speech_commands_v0.01", root / "speech_commands_test_set_v0.01"
         for number, word in enumerate(TOY_WORDS):
             for speaker in _toy_speakers(seed):
                 tones = _toy_word(number, generator("ks toy", seed, word, speaker))
-                _write(archive / word / f"{speaker}_nohash_0.wav", tones)
+                toy.write(archive / word / f"{speaker}_nohash_0.wav", tones)
                 if official_split(speaker) == "test":
-                    _write(test_archive / _toy_test_name(word, speaker), tones)
+                    toy.write(test_archive / _toy_test_name(word, speaker), tones)
         for number in range(2):
-            _write(archive / "_background_noise_" / f"noise_{number}.wav", _toy_noise(5.0, seed, number))
+            toy.write(archive / "_background_noise_" / f"noise_{number}.wav", _toy_noise(5.0, seed, number))
         for number in range(3):
-            _write(test_archive / SILENCE / f"{number}.wav", _toy_noise(1.0, seed, 2 + number))
+            toy.write(test_archive / SILENCE / f"{number}.wav", _toy_noise(1.0, seed, 2 + number))
 
 
 # ---- the toy corpus --------------------------------------------------------------------------------------------------
@@ -149,8 +134,3 @@ def _toy_test_name(word: str, speaker: str) -> str:
     if word in KEYWORDS:
         return f"{word}/{speaker}_nohash_0.wav"
     return f"{UNKNOWN}/{word}_{speaker}_nohash_0.wav.wav"
-
-
-def _write(path: Path, samples: np.ndarray[Any, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, TOY_RATE, subtype="PCM_16")

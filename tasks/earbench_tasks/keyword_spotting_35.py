@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
-import torch
-from torch import Tensor
 
-from earbench.contract import Clip, Effort, Fold, Head, Labels, Recipe, Rows, Space, Split, Task, TaskCard, UpstreamCard
-from earbench.kit.classification import hits
+from earbench.contract import Effort, Fold, Head, Labels, Recipe, Space, TaskCard, UpstreamCard
+from earbench.kit import toy
+from earbench.kit.classification import Classification
 from earbench.kit.heads.pooled import LinearProbe
 from earbench.kit.metrics.accuracy import ACCURACY
 from earbench.kit.seeds import generator
@@ -25,7 +23,7 @@ TOY_SPEAKERS = {"train": 4, "valid": 2, "test": 2}
 TOY_RATE = 16_000
 
 
-class KeywordSpotting35(Task):
+class KeywordSpotting35(Classification):
     """A linear probe of all words of Speech Commands v0.02 on the official lists, the split that BYOL-A uses.
 
     The recipe is our own, after what we remember of BYOL-A's, unverified: the mean over time (here of the learned layer
@@ -59,17 +57,8 @@ class KeywordSpotting35(Task):
     def deviations(self, effort: Effort) -> Mapping[str, str]:
         return {"own-probe": "no published recipe: linear on standardised means of a learned layer mix, patience 20"}
 
-    def target(self, clip: Clip, times: Tensor | None, space: Space) -> Tensor:
-        return torch.tensor(LABELS.index(clip.label))
-
     def head(self, width: int, space: Space, recipe: Recipe) -> Head:
         return LinearProbe(width, LABELS)
-
-    def rows(self, split: Split, predictions: Mapping[str, Any]) -> Rows:
-        return hits(split, predictions)
-
-    def ideal(self, split: Split) -> Mapping[str, Any]:
-        return {clip.id: clip.label for clip in split.clips}
 
     def toy(self, root: Path, seed: int) -> None:
         """Eight speakers say 35 "words", tones of other pitches: 280 files of a third of a second."""
@@ -80,7 +69,7 @@ class KeywordSpotting35(Task):
                 speaker = hashlib.sha1(f"{seed} {split} {number}".encode()).hexdigest()[:8]
                 for word in ALL_WORDS:
                     name = f"{word}/{speaker}_nohash_0.wav"
-                    _write(archive / name, _toy_word(word, generator("ks35 toy", seed, name)))
+                    toy.write(archive / name, _toy_word(word, generator("ks35 toy", seed, name)))
                     listed[split].append(f"{name}\n")
         (archive / "validation_list.txt").write_text("".join(listed["valid"]), encoding="utf-8", newline="\n")
         (archive / "testing_list.txt").write_text("".join(listed["test"]), encoding="utf-8", newline="\n")
@@ -94,8 +83,3 @@ def _toy_word(word: str, rng: np.random.Generator) -> np.ndarray[Any, Any]:
     times = np.arange(int(rng.uniform(0.25, 0.4) * TOY_RATE)) / TOY_RATE
     pitch = 200.0 * 1.1 ** ALL_WORDS.index(word) * rng.uniform(0.99, 1.01)
     return rng.uniform(0.1, 0.3) * np.sin(2 * np.pi * pitch * times) + rng.normal(0.0, 0.01, len(times))
-
-
-def _write(path: Path, samples: np.ndarray[Any, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, TOY_RATE, subtype="PCM_16")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
@@ -32,7 +31,7 @@ from earbench.contract import (
     UpstreamCard,
 )
 from earbench.errors import MissingCorpus, RequestError
-from earbench.kit import own_audio, own_folder, own_table
+from earbench.kit import own_audio, own_folder, own_table, toy
 from earbench.kit.classification import hits
 from earbench.kit.heads.multilabel import PooledTags
 from earbench.kit.heads.pooled import PooledLinear
@@ -161,7 +160,7 @@ class Folder(OwnAudio):
         """Tones of three pitches, twelve takes each; the folder is the class."""
         for take in range(12):
             for label, tone in _toy_tones(seed, take).items():
-                _write(root / label / f"{take:02}.wav", tone)
+                toy.write(root / label / f"{take:02}.wav", tone)
 
 
 class Csv(OwnAudio):
@@ -195,7 +194,7 @@ class Csv(OwnAudio):
         for take in range(10):
             tones = _toy_tones(seed, take)
             order = generator("own toy", seed, take, "order").permutation(list(tones)).tolist()
-            _write(root / "takes" / f"{take}.wav", np.concatenate([tones[label] for label in order]))
+            toy.write(root / "takes" / f"{take}.wav", np.concatenate([tones[label] for label in order]))
             ends = np.cumsum([len(tones[label]) for label in order]) / TOY_RATE
             starts = [0.0, *ends[:-1]]
             lines += [
@@ -304,8 +303,3 @@ def _toy_tones(seed: int, take: int) -> dict[str, np.ndarray[Any, Any]]:
         label: loudness * np.sin(2 * np.pi * pitch * height * times) + rng.normal(0.0, 0.01, len(times))
         for label, pitch in TOY_PITCHES.items()
     }
-
-
-def _write(path: Path, samples: np.ndarray[Any, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, TOY_RATE, subtype="PCM_16")

@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
-import torch
-from torch import Tensor
 
-from earbench.contract import Clip, Effort, Fold, Head, Labels, Recipe, Rows, Space, Split, Task, TaskCard, UpstreamCard
-from earbench.kit.classification import hits
-from earbench.kit.heads.pooled import PooledLinear
+from earbench.contract import Effort, Fold, Labels, Recipe, TaskCard, UpstreamCard
+from earbench.kit import toy
+from earbench.kit.classification import Classification
 from earbench.kit.metrics.accuracy import ACCURACY
 from earbench.kit.seeds import generator
 from earbench.kit.tau import LISTS, META, SCENES, TAU2019, scenes
@@ -24,7 +21,7 @@ TOY_LOCATIONS = {"train": 4, "test": 2}
 TOY_RATE = 44_100
 
 
-class SceneClassification(Task):
+class SceneClassification(Classification):
     """Ten scenes of TAU Urban Acoustic Scenes 2019 on its fold 1, by SUPERB's head for utterances.
 
     The evaluate list is test. The lists have no valid split: one recording location in five is taken from train, scene
@@ -68,18 +65,6 @@ class SceneClassification(Task):
             "plain-accuracy": "every clip counts the same; DCASE averages the accuracies of the ten scenes",
         }
 
-    def target(self, clip: Clip, times: Tensor | None, space: Space) -> Tensor:
-        return torch.tensor(LABELS.index(clip.label))
-
-    def head(self, width: int, space: Space, recipe: Recipe) -> Head:
-        return PooledLinear(width, hidden=256, labels=LABELS)
-
-    def rows(self, split: Split, predictions: Mapping[str, Any]) -> Rows:
-        return hits(split, predictions)
-
-    def ideal(self, split: Split) -> Mapping[str, Any]:
-        return {clip.id: clip.label for clip in split.clips}
-
     def toy(self, root: Path, seed: int) -> None:
         """Ten hums in stereo at six locations each, three clips a location: 180 files of a third of a second."""
         home = root / "TAU-urban-acoustic-scenes-2019-development"
@@ -91,7 +76,7 @@ class SceneClassification(Task):
                     location = f"{'lyon' if split == 'train' else 'milan'}-{10 * number + place}"
                     for segment in range(3):
                         file = f"audio/{scene}-{location}-{segment}-a.wav"
-                        _write(home / file, _toy_hum(number, generator("scene toy", seed, file)))
+                        toy.write(home / file, _toy_hum(number, generator("scene toy", seed, file)), TOY_RATE)
                         lines[name].append(f"{file}\t{scene}\n")
                         lines[META].append(f"{file}\t{scene}\t{location}\ta\n")
         for name, found in lines.items():
@@ -108,8 +93,3 @@ def _toy_hum(number: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
     pitch = 200.0 * 1.4**number * rng.uniform(0.98, 1.02)
     hum = rng.uniform(0.1, 0.2) * np.sin(2 * np.pi * pitch * times)
     return np.stack([hum, rng.uniform(0.3, 1.0) * hum], 1) + rng.normal(0.0, 0.01, (len(times), 2))
-
-
-def _write(path: Path, samples: np.ndarray[Any, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, TOY_RATE, subtype="PCM_16")

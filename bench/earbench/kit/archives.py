@@ -1,7 +1,7 @@
 """The archives of corpora that anyone may download, as their publishers and the loaders of others name them.
 
-A checksum stands here where public sources give one: torchaudio and TensorFlow Datasets the same (Speech Commands v0.02,
-LibriSpeech), torchaudio alone (v0.01), dcase_util and soundata the same (TAU). No source is known for the others.
+A checksum stands here where public sources give one: torchaudio and TensorFlow Datasets the same (Speech Commands
+v0.02, LibriSpeech), torchaudio alone (v0.01), dcase_util and soundata the same (TAU). None is known for the others.
 """
 
 from __future__ import annotations

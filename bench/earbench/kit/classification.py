@@ -1,14 +1,35 @@
-"""What a classifier's predictions say, clip by clip."""
+"""Tasks that ask for one label per clip, and what their predictions say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from earbench.contract import Rows, Split
+from earbench.contract import Clip, Head, Labels, Recipe, Rows, Space, Split, Task
 from earbench.errors import BenchError
+from earbench.kit.heads.pooled import PooledLinear
+
+HIDDEN = 256
+
+
+class Classification(Task):
+    """One of the `Labels` of its space for each clip, by SUPERB's head for whole utterances (sheet 1.5)."""
+
+    def target(self, clip: Clip, times: Tensor | None, space: Space) -> Tensor:
+        return torch.tensor(cast(Labels, space).index(clip.label))
+
+    def head(self, width: int, space: Space, recipe: Recipe) -> Head:
+        return PooledLinear(width, HIDDEN, cast(Labels, space))
+
+    def rows(self, split: Split, predictions: Mapping[str, Any]) -> Rows:
+        return hits(split, predictions)
+
+    def ideal(self, split: Split) -> Mapping[str, Any]:
+        return {clip.id: clip.label for clip in split.clips}
 
 
 def hits(split: Split, predictions: Mapping[str, str]) -> Rows:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
+from earbench.kit import toy
 from earbench.kit.seeds import generator
 
 LETTERS = "ETAON"
@@ -24,7 +24,7 @@ def write_toy(root: Path, seed: int) -> None:
             folder, name = root / "LibriSpeech" / subset / f"{speaker}" / "1", f"{speaker}-1"
             texts = [" ".join(rng.choice(WORDS, size=rng.integers(1, 4))) for _ in range(12)]
             for number, text in enumerate(texts):
-                _write(folder / f"{name}-{number:04}.flac", _speech(text, rng))
+                toy.write(folder / f"{name}-{number:04}.flac", _speech(text, rng))
             lines = [f"{name}-{number:04} {text}\n" for number, text in enumerate(texts)]
             (folder / f"{name}.trans.txt").write_text("".join(lines), encoding="utf-8", newline="\n")
 
@@ -39,8 +39,3 @@ def _speech(text: str, rng: np.random.Generator) -> np.ndarray[Any, Any]:
         pieces += [loudness * np.sin(2 * np.pi * pitch * height * times), np.zeros(480)]
     wave = np.concatenate(pieces)
     return wave + rng.normal(0.0, 0.01, len(wave))
-
-
-def _write(path: Path, samples: np.ndarray[Any, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, RATE, subtype="PCM_16")

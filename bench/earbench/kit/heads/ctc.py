@@ -88,7 +88,7 @@ class RecurrentCTC(CTCHead):
         return logits
 
     def predict(self, output: Tensor, lengths: Tensor | None, times: Tensor | None, **decoding: Any) -> list[str]:
-        """The greedy reading, or with `lm` what `beam` finds clip by clip; greedy where it finds nothing, as in s3prl."""
+        """The greedy reading, or with `lm` what `beam` finds; greedy again where that is nothing, as in s3prl."""
         greedy = super().predict(output, lengths, times)
         if not decoding.get("lm"):
             return greedy

@@ -72,6 +72,11 @@ def test_a_trial_weighs_the_product_of_its_two_groups():
     np.testing.assert_allclose(found.replicates, expected)
 
 
+def test_a_trial_of_a_speaker_with_itself_weighs_as_much_as_the_speaker():
+    same = replace(MANY, groups=tuple((name, name) for (name,) in MANY.groups))
+    assert sample(ACCURACY, same, "seed").replicates.tolist() == sample(ACCURACY, MANY, "seed").replicates.tolist()
+
+
 def test_with_many_groups_the_interval_is_the_bootstraps_percentiles():
     found = sample(ACCURACY, MANY)
     low, high = np.percentile(found.replicates, [2.5, 97.5])

@@ -122,14 +122,20 @@ def _variance(folds: Sequence[Sampled]) -> float:
 
 
 def _members(rows: Rows) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:
-    """The number of each unit's groups, [unit, groups per unit], and how many groups there are."""
+    """The number of each unit's groups, [unit, groups per unit], and how many groups there are.
+
+    A group that a unit names twice (a trial of one speaker with itself) counts once: the second time it is number -1.
+    """
     names = np.array(rows.groups)
     found, numbers = np.unique(names, return_inverse=True)
-    return numbers.reshape(names.shape), len(found)
+    members = numbers.reshape(names.shape)
+    for column in range(1, members.shape[1]):
+        members[(members[:, :column] == members[:, column, None]).any(1), column] = -1
+    return members, len(found)
 
 
 def _weights(draw: Array, members: np.ndarray[Any, np.dtype[np.int64]]) -> Array:
-    return np.asarray(draw[members].prod(axis=1))
+    return np.asarray(np.append(draw, 1.0)[members].prod(axis=1))
 
 
 def _jackknife(metric: Metric, rows: Rows, members: np.ndarray[Any, np.dtype[np.int64]], count: int) -> float:

@@ -6,15 +6,15 @@ import csv
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
-from earbench.contract import Clip, Effort, Fold, Head, Recipe, Rows, Split, Task, TaskCard, UpstreamCard
-from earbench.kit.classification import hits
+from earbench.contract import Clip, Effort, Fold, Head, Recipe, Space, TaskCard, UpstreamCard
+from earbench.kit import toy
+from earbench.kit.classification import HIDDEN, Classification
 from earbench.kit.fluent import FLUENT, SLOTS, TABLES, fluent
 from earbench.kit.heads.intents import IntentLinear, Intents
 from earbench.kit.metrics.accuracy import ACCURACY
@@ -26,7 +26,7 @@ TOY_SPEAKERS = {"train": range(1, 7), "valid": range(7, 10), "test": range(10, 1
 TOY_RATE = 16_000
 
 
-class IntentClassification(Task):
+class IntentClassification(Classification):
     """Action, object and location of the commands of Fluent Speech Commands (SUPERB IC, protocol sheet 2.8).
 
     An answer is right if all three are. A value that no training clip has cannot be said, so its clips count as wrong.
@@ -59,17 +59,11 @@ class IntentClassification(Task):
             return [Recipe(lr=lr, batch=32, steps=1_500, every=50, clip=1.0) for lr in RATES]
         return [Recipe(lr=lr, batch=32, steps=200_000, every=5_000, clip=1.0) for lr in RATES]
 
-    def target(self, clip: Clip, times: Tensor | None, space: Intents) -> Tensor:
-        return torch.tensor(space.encode(clip.label))
+    def target(self, clip: Clip, times: Tensor | None, space: Space) -> Tensor:
+        return torch.tensor(cast(Intents, space).encode(clip.label))
 
-    def head(self, width: int, space: Intents, recipe: Recipe) -> Head:
-        return IntentLinear(width, hidden=256, space=space)
-
-    def rows(self, split: Split, predictions: Mapping[str, Any]) -> Rows:
-        return hits(split, predictions)
-
-    def ideal(self, split: Split) -> Mapping[str, Any]:
-        return {clip.id: clip.label for clip in split.clips}
+    def head(self, width: int, space: Space, recipe: Recipe) -> Head:
+        return IntentLinear(width, HIDDEN, cast(Intents, space))
 
     def toy(self, root: Path, seed: int) -> None:
         """Twelve speakers "say" each of eighteen intents, a tone for every value: 216 files of about half a second."""
@@ -84,7 +78,7 @@ class IntentClassification(Task):
                 for line, (speaker, number) in enumerate(lines):
                     path, intent = f"wavs/speakers/{speaker}/{speaker}-{number:02}.wav", intents[number]
                     table.writerow([line, path, speaker, ", ".join(intent), *intent])
-                    _write(home / path, _toy_command(intent, generator("ic toy", seed, speaker, number)))
+                    toy.write(home / path, _toy_command(intent, generator("ic toy", seed, speaker, number)))
 
 
 # ---- the toy corpus --------------------------------------------------------------------------------------------------
@@ -99,8 +93,3 @@ def _toy_command(intent: Sequence[str], rng: np.random.Generator) -> np.ndarray[
         pieces.append(np.sin(2 * np.pi * pitch * times))
     wave = rng.uniform(0.1, 0.3) * np.concatenate(pieces)
     return wave + rng.normal(0.0, 0.01, len(wave))
-
-
-def _write(path: Path, samples: np.ndarray[Any, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, TOY_RATE, subtype="PCM_16")

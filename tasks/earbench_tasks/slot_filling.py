@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
-from earbench.contract import Clip, Effort, Fold, Head, Recipe, Rows, Split, Task, TaskCard, UpstreamCard
+from earbench.contract import Clip, Effort, Fold, Head, Recipe, Rows, Space, Split, Task, TaskCard, UpstreamCard
+from earbench.kit import toy
 from earbench.kit.heads.ctc import RecurrentCTC
+from earbench.kit.librispeech_toy import speech
 from earbench.kit.metrics.slots import SLOT_TYPE_F1, SLOT_VALUE_CER, slots
 from earbench.kit.sampling import windows
 from earbench.kit.seeds import generator
@@ -20,11 +21,9 @@ from earbench.kit.snips import NAMES, SNIPS, SPEAKERS, TEXT, SlotSpelling, snips
 from earbench.kit.specaugment import SpecAugment
 
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-TOY_LETTERS = "ETAON"
 TOY_PHRASES = ("EAT", "NOT", "TO", "ONE number", "TEN number", "TEA drink", "OAT drink")
 TOY_SLOTS = ("drink", "number")
 TOY_UTTERANCES = 12
-TOY_RATE = 16_000
 
 
 class SlotFilling(Task):
@@ -60,7 +59,7 @@ class SlotFilling(Task):
         if demo:
             small = {"hidden": 128, "time_limit": 1, "feature_limit": 1}  # few steps leave no room for masks: width 0
             # F1 stands still until the first marker is spelled: no early stop
-            return [Recipe(lr=2e-3, batch=16, steps=600, every=100, clip=1.0, patience=6, options=small)]
+            return [Recipe(lr=2e-3, batch=16, steps=700, every=50, clip=1.0, patience=14, options=small)]
         published = {"hidden": 1024, "time_limit": 40, "feature_limit": 50}
         return [Recipe(lr=lr, batch=32, steps=200_000, every=2_000, clip=1.0, options=published) for lr in RATES]
 
@@ -68,12 +67,12 @@ class SlotFilling(Task):
         spelling = SlotSpelling(split.truth["slots"])
         return windows(split, recipe.batch, [len(spelling.encode(clip.label)) for clip in split.clips], rng)
 
-    def target(self, clip: Clip, times: Tensor | None, space: SlotSpelling) -> Tensor:
-        return torch.tensor(space.encode(clip.label))
+    def target(self, clip: Clip, times: Tensor | None, space: Space) -> Tensor:
+        return torch.tensor(cast(SlotSpelling, space).encode(clip.label))
 
-    def head(self, width: int, space: SlotSpelling, recipe: Recipe) -> Head:
+    def head(self, width: int, space: Space, recipe: Recipe) -> Head:
         limits = {name: recipe.options[name] for name in ("time_limit", "feature_limit")}
-        return RecurrentCTC(width, recipe.options["hidden"], space, SpecAugment(**limits))
+        return RecurrentCTC(width, recipe.options["hidden"], cast(SlotSpelling, space), SpecAugment(**limits))
 
     def rows(self, split: Split, predictions: Mapping[str, Any]) -> Rows:
         return slots(split, self.ideal(split), predictions)
@@ -90,31 +89,9 @@ class SlotFilling(Task):
                 rng = generator("sf toy", seed, speaker)
                 for number in range(TOY_UTTERANCES):
                     name = f"{speaker}-snips-{split}-{number}"
-                    phrases = [
-                        str(phrase).partition(" ") for phrase in rng.choice(TOY_PHRASES, size=rng.integers(1, 4))
-                    ]
+                    phrases = [str(one).partition(" ") for one in rng.choice(TOY_PHRASES, size=rng.integers(1, 4))]
                     words, named = [word for word, *_ in phrases], [slot or "O" for *_, slot in phrases]
-                    _write(home / split / f"{name}.wav", _toy_speech(" ".join(words), rng))
+                    toy.write(home / split / f"{name}.wav", speech(" ".join(words), rng))
                     lines.append(f"{name} BOS {' '.join(words)} EOS\tO {' '.join(named)} Toy\n")
         (home / TEXT).write_text("".join(lines), encoding="utf-8", newline="\n")
         (home / NAMES).write_text("\n".join(("O", *TOY_SLOTS)), encoding="utf-8", newline="\n")
-
-
-# ---- the toy corpus --------------------------------------------------------------------------------------------------
-
-
-def _toy_speech(text: str, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-    """One tone after another at a voice's own height and loudness, a longer pause between words, over faint noise."""
-    height, loudness = rng.uniform(0.97, 1.03), rng.uniform(0.1, 0.3)
-    pieces = [np.zeros(800)]
-    for letter in text:
-        times = np.arange(int(rng.uniform(0.06, 0.1) * TOY_RATE)) / TOY_RATE
-        pitch = 400 * 1.5 ** TOY_LETTERS.index(letter) if letter in TOY_LETTERS else 0.0
-        pieces += [loudness * np.sin(2 * np.pi * pitch * height * times), np.zeros(480)]
-    wave = np.concatenate(pieces)
-    return wave + rng.normal(0.0, 0.01, len(wave))
-
-
-def _write(path: Path, samples: np.ndarray[Any, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, TOY_RATE, subtype="PCM_16")

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from earbench.contract import Clip, Effort, Fold, Head, Labels, Recipe, Rows, Split, Task, TaskCard, UpstreamCard
-from earbench.kit.classification import hits
-from earbench.kit.heads.pooled import PooledLinear
+from earbench.contract import Clip, Effort, Fold, Labels, Recipe, Split, TaskCard, UpstreamCard
+from earbench.kit.classification import Classification
 from earbench.kit.metrics.accuracy import ACCURACY
 from earbench.kit.seeds import generator
 from earbench.kit.voxceleb import VOXCELEB1, Utterance, identified, seconds, voxceleb
@@ -25,7 +20,7 @@ RATE = 16_000
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
 
-class SpeakerIdentification(Task):
+class SpeakerIdentification(Classification):
     """The 1,251 speakers of VoxCeleb1 by the official split of their utterances (SUPERB SID, protocol sheet 2.5).
 
     The speakers are the same everywhere, so what a resample exchanges is the occasion: the bootstrap's groups are the
@@ -63,18 +58,6 @@ class SpeakerIdentification(Task):
 
     def deviations(self, effort: Effort) -> Mapping[str, str]:
         return {f"crops-{CROPS}": f"of a longer training utterance 8 s are one of {CROPS} crops, not new each time"}
-
-    def target(self, clip: Clip, times: Tensor | None, space: Labels) -> Tensor:
-        return torch.tensor(space.index(clip.label))
-
-    def head(self, width: int, space: Labels, recipe: Recipe) -> Head:
-        return PooledLinear(width, hidden=256, labels=space)
-
-    def rows(self, split: Split, predictions: Mapping[str, Any]) -> Rows:
-        return hits(split, predictions)
-
-    def ideal(self, split: Split) -> Mapping[str, Any]:
-        return {clip.id: clip.label for clip in split.clips}
 
     def toy(self, root: Path, seed: int) -> None:
         write_toy(root, seed)

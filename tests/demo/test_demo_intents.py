@@ -93,7 +93,7 @@ def test_writing_twice_gives_the_same_bytes_whoever_else_is_cast(corpus, tmp_pat
 
 def test_the_hand_made_floor_lies_well_between_chance_and_perfect(found):
     """Log-mel averages and a logistic regression per slot on unseen voices, as measured when the generator was frozen:
-    slots 0.43, 0.53 and 0.42, all three 0.135; chance 1/3, 1/4, 1/3 and 1/36, the majority guess MAJORITY.
+    slots 0.43, 0.53 and 0.42, all three 0.135; chance 1/3, 1/4, 1/3 and 1/36, the majority guess 0.026.
 
     What the task itself then says (accuracy, the demo recipes): fbank_no_cmvn 9.9 %, mfcc 2.1 % (its means are zero).
     """

@@ -1,9 +1,9 @@
 """Fluent Speech Commands in small: what to do, with what, and where, of single words strung together (superb 2.8).
 
 `fluent_speech_commands_dataset/` as its archive unpacks: three tables under `data/`, with the index column that the
-published ones carry, and `wavs/speakers/<speaker>/<utterance>.wav` at 16 kHz, about two seconds each. Each action may be
-said in two ways, some orders begin with a name, and a third name no place. The people are the first of the keyword
-corpus, in the same rooms.
+published ones carry, and `wavs/speakers/<speaker>/<utterance>.wav` at 16 kHz, about two seconds each. Each action may
+be said in two ways, two orders in three begin with a name, one in three names no place. The people are the first of
+the keyword corpus, in the same rooms.
 
 How hard it is was settled with hand-made features alone (`tests/demo` keeps the floors), before any encoder of ours
 was scored on it.

@@ -39,8 +39,14 @@ SNR = (20.0, 40.0)
 """Decibels by which an utterance lies above its noise, drawn evenly."""
 LEXICA: Mapping[str, Mapping[str, str]] = {
     "librispeech-lexicon-200k-g2p.txt": {
-        **{"YES": "Y EH1 S", "NO": "N OW1", "UP": "AH1 P", "DOWN": "D AW1 N", "LEFT": "L EH1 F T"},
-        **{"ON": "AA1 N", "OFF": "AO1 F", "GO": "G OW1"},
+        "YES": "Y EH1 S",
+        "NO": "N OW1",
+        "UP": "AH1 P",
+        "DOWN": "D AW1 N",
+        "LEFT": "L EH1 F T",
+        "ON": "AA1 N",
+        "OFF": "AO1 F",
+        "GO": "G OW1",
     },
     "librispeech-lexicon-allothers-g2p.txt": {"STOP": "S T AA1 P", "ON": "AO1 N", "RIGHT": "R AY1 T"},
 }

@@ -24,12 +24,12 @@ def write_toy(root: Path, seed: int) -> None:
             folder, name = root / "LibriSpeech" / subset / f"{speaker}" / "1", f"{speaker}-1"
             texts = [" ".join(rng.choice(WORDS, size=rng.integers(1, 4))) for _ in range(12)]
             for number, text in enumerate(texts):
-                toy.write(folder / f"{name}-{number:04}.flac", _speech(text, rng))
+                toy.write(folder / f"{name}-{number:04}.flac", speech(text, rng))
             lines = [f"{name}-{number:04} {text}\n" for number, text in enumerate(texts)]
             (folder / f"{name}.trans.txt").write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
-def _speech(text: str, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+def speech(text: str, rng: np.random.Generator) -> np.ndarray[Any, Any]:
     """One tone after another at a voice's own height and loudness, a longer pause between words, over faint noise."""
     height, loudness = rng.uniform(0.97, 1.03), rng.uniform(0.1, 0.3)
     pieces = [np.zeros(800)]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
+from earbench.kit import toy
 from earbench.kit.seeds import generator
 
 SPEAKERS = {"dev": range(10_001, 10_009), "test": range(10_270, 10_274)}
@@ -28,7 +28,7 @@ def write_toy(root: Path, seed: int) -> None:
             rng = generator("voxceleb toy", seed, number)
             voice = 200.0 * 1.11 ** (number % 1000 % 20) * rng.uniform(0.99, 1.01)
             for name in _names(f"id{number}"):
-                _write(root / part / "wav" / name, _speech(voice, 9.0 if name.endswith("x/00001.wav") else 2.3, rng))
+                toy.write(root / part / "wav" / name, _speech(voice, 9.0 if name.endswith("x/00001.wav") else 2.3, rng))
                 names.append(name)
     _list(root / "iden_split.txt", (f"{VIDEOS[name.split('/')[1]]} {name}" for name in names))
     tested = [name for number in SPEAKERS["test"] for name in _names(f"id{number}")]
@@ -49,11 +49,6 @@ def _speech(voice: float, seconds: float, rng: np.random.Generator) -> np.ndarra
     chord = sum(np.sin(2 * np.pi * voice * ratio * times + rng.uniform(0, 6)) for ratio in (1.0, 1.5, 2.2))
     wave = rng.uniform(0.03, 0.1) * chord * (1 + 0.3 * np.sin(2 * np.pi * 3 * times)) + rng.normal(0, 0.01, len(times))
     return np.concatenate([np.zeros(3_000), wave, np.zeros(3_000)])
-
-
-def _write(path: Path, samples: np.ndarray[Any, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, RATE, subtype="PCM_16")
 
 
 def _list(path: Path, lines: Iterator[str]) -> None:

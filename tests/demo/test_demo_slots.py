@@ -98,7 +98,8 @@ def test_the_hand_made_floor_lies_well_between_chance_and_perfect(found):
     """The last word by log-mel statistics of the last five tenths of a second and logistic regression, on unseen
     voices, as measured when the generator was frozen: 0.36, where chance is 1/8. Naming all slots, always: F1 43.1 %.
 
-    What the task itself then says (slot-type F1 and slot-value CER, the demo recipe): fbank_no_cmvn FBANK.
+    What the task itself then says (slot-type F1 and slot-value CER, the demo recipe): fbank_no_cmvn 59.0 % and
+    55.8 %.
     """
     features = np.array([closing(path) for *_, path in found])
     labels, splits = np.array([words[-1] for _, words, *_ in found]), np.array([row[0] for row in found])

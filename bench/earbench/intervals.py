@@ -128,7 +128,7 @@ def _members(rows: Rows) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:
     """
     names = np.array(rows.groups)
     found, numbers = np.unique(names, return_inverse=True)
-    members = numbers.reshape(names.shape)
+    members: np.ndarray[Any, np.dtype[np.int64]] = numbers.reshape(names.shape)
     for column in range(1, members.shape[1]):
         members[(members[:, :column] == members[:, column, None]).any(1), column] = -1
     return members, len(found)

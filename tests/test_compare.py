@@ -111,7 +111,7 @@ def test_holm_multiplies_and_never_falls():
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (("one", "nobody"), "no record of 'nobody' .*\n  there is: one, two"),
+        (("one", "nobody"), "no record of 'nobody'\n  there is: one, two"),
         (("one", "two"), "no task in common\n  one has: ks\n  two has: asr"),
     ],
 )
@@ -120,6 +120,14 @@ def test_what_cannot_be_compared_is_refused(names, said, stored, tmp_path):
     stored("two", "asr", a=heard(0.7, 1))
     with pytest.raises(RequestError, match=said):
         compare(*names, records.every(tmp_path))
+
+
+def test_records_that_do_not_count_are_refused_with_what_keeps_them_out(stored, tmp_path):
+    stored("one", a=heard(0.7, 1))
+    partial = stored("two", a=heard(0.7, 1))
+    partial.facts["deviations"].append("partial: the corpus differs from its published counts")
+    with pytest.raises(RequestError, match=r"'two' that could be compared: 1 records, none on a board: partial \(1\)"):
+        compare("one", "two", [*records.every(tmp_path)[:1], partial])
 
 
 def test_the_command_prints_the_verdict(stored, tmp_path):

@@ -12,7 +12,7 @@ from scipy import stats
 from earbench.errors import RequestError
 from earbench.intervals import LEVEL, TOO_FEW
 from earbench.record import Record
-from earbench.report import countable
+from earbench.report import countable, why_empty
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -52,10 +52,13 @@ def compare(first: str, second: str, records: Iterable[Record]) -> list[Comparis
 
 def newest(name: str, records: Sequence[Record]) -> dict[tuple[str, bool], Record]:
     """The newest record that counts of every (task, on the demo corpus?) of the encoder called `name`."""
-    mine = [record for record in records if record.upstream == name and countable(record)]
+    found = [record for record in records if record.upstream == name]
+    mine = [record for record in found if countable(record)]
+    if found and not mine:
+        raise RequestError(f"no record of '{name}' that could be compared: {why_empty(found)}")
     if not mine:
         known = sorted({record.upstream for record in records})
-        raise RequestError(f"no record of '{name}' that could be on a board", f"there is: {', '.join(known) or 'none'}")
+        raise RequestError(f"no record of '{name}'", f"there is: {', '.join(known) or 'none'}")
     digests = {record.facts["upstream"]["digest"] for record in mine}
     if len(digests) > 1:
         raise RequestError(f"'{name}' stands for {len(digests)} different encoders: {', '.join(sorted(digests))}")

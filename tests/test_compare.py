@@ -31,7 +31,7 @@ def stored(tmp_path):
         tested = [sample(ACCURACY, rows, task, 1, folds) for rows in hits.values()]
         values = [one.value for one in tested]
         facts = record_facts(upstream, task)
-        facts["plan"]["facts"] = {"folds": folds}
+        facts["task"]["tested"] = folds
         facts["scores"] = {"accuracy": score(float(np.mean(values)), 0.0, 100.0)}
         facts["scores"]["accuracy"] |= {"groups": tested[0].groups, "per_seed": [[value] for value in values]}
         replicates = {"accuracy": np.stack([one.replicates for one in tested])}

@@ -194,7 +194,8 @@ def labelled(tmp_path, labels):
 
 
 def quick(split, settings, quiet):
-    task = ListedTask(Fold(split, split, split))
+    parts = [Split(tuple(replace(clip, id=f"{name} {clip.id}") for clip in split.clips)) for name in ("a", "b", "c")]
+    task = ListedTask(Fold(*parts))
     return prepared(task, Path("unused"), settings, quiet, "quick").folds[0]
 
 
@@ -235,3 +236,16 @@ def test_two_folds_of_one_name_are_refused(tmp_path, toy, settings, quiet):
     clips = noise_clips(tmp_path, [0.2] * 6)
     with pytest.raises(BenchError, match="two folds the same name"):
         prepared(ListedTask(thirds(clips), thirds(clips)), toy, settings, quiet)
+
+
+@pytest.mark.parametrize("shared", ["clip", "leak"])
+def test_a_clip_or_speaker_in_two_splits_is_refused(shared, tmp_path, toy, settings, quiet):
+    one = thirds(noise_clips(tmp_path, [0.2] * 6))
+    if shared == "clip":
+        fold = replace(one, test=one.train)
+    else:
+        fold = one.each(
+            lambda _, split: replace(split, clips=tuple(replace(clip, leak="anna") for clip in split.clips))
+        )
+    with pytest.raises(BenchError, match="clips or speakers are in both train and"):
+        prepared(ListedTask(fold), toy, settings, quiet)

@@ -8,14 +8,14 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["records", "run", "upstream"]
+__all__ = ["hear_api", "records", "run", "upstream"]
 
 if TYPE_CHECKING:
-    from earbench.api import records, run, upstream
+    from earbench.api import hear_api, records, run, upstream
 
 
 def __getattr__(name: str) -> Any:
-    """The three doors of the library; torch is imported only when one is opened."""
+    """The doors of the library; torch is imported only when one is opened."""
     if name not in __all__:
         raise AttributeError(f"module 'earbench' has no attribute '{name}'")
     from earbench import api

@@ -7,6 +7,7 @@ import pandas
 from earbench import config, line
 from earbench import record as records_
 from earbench.contract import Upstream
+from earbench.hear_view import HearApi, view
 from earbench.plan import Request, load_upstream
 from earbench.progress import Progress
 from earbench.record import Record
@@ -43,6 +44,18 @@ def run(
 def upstream(spec: str) -> Upstream:
     """A frozen encoder: `upstream("hubert@DIR").encode(waves, lengths).frames` is [clip, layer, time, width]."""
     return load_upstream(spec)
+
+
+def hear_api(spec: str) -> HearApi:
+    """An upstream for kits that take a HEAR module: its last layer, and its clip embedding of that layer.
+
+    A file of two lines, `import earbench` and this one, is such a module:
+
+    >>> load_model, get_scene_embeddings, get_timestamp_embeddings = hear_api("fbank_no_cmvn")
+    >>> load_model().timestamp_embedding_size
+    240
+    """
+    return view(spec)
 
 
 def records(results: str | Path | None = None) -> pandas.DataFrame:

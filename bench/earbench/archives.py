@@ -100,8 +100,8 @@ def _fetched(archive: Archive, home: Path, progress: Progress) -> Path:
         total = archive.bytes or partial(part)[1]
         with progress.bar(f"fetching {whole.name}", total / 1e6 if total else None, "MB") as bar:
             download(archive.url, part, lambda count: bar.advance(count / 1e6))
-        _verify(archive, part, progress)
         part.replace(whole)
+    _verify(archive, whole, progress)  # whoever put it there
     return whole
 
 

@@ -71,7 +71,7 @@ def probe(path: Path) -> Facts:
         with soundfile.SoundFile(BytesIO(data)) as file:
             samples = file.read(dtype="float32")
             facts = Facts(digest, len(samples), file.samplerate, _problem(file, samples))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         return Facts(digest, 0, 0, f"cannot be decoded: {str(error).rpartition(': ')[2]}")
     return facts
 

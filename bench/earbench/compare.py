@@ -72,12 +72,14 @@ def paired(one: Record, other: Record) -> Comparison:
     Few groups make the bootstrap's error too small by the square root of (n - 1) / n, which is put right, and the test
     has n - 1 degrees of freedom. Several seeds add their own variance.
     """
-    if one.facts["plan"]["facts"]["folds"] != other.facts["plan"]["facts"]["folds"]:
+    if one.facts["task"]["tested"] != other.facts["task"]["tested"]:
         raise RequestError(
             f"{one.upstream} and {other.upstream} were tested on different lists of '{one.task}'",
             f"{one.path.name} and {other.path.name}: run one of them again",
         )
     name, score = next(iter(one.scores.items()))
+    if any(record.scores[name]["value"] is None for record in (one, other)):
+        raise RequestError(f"'{one.task}' has no value of {name} in {one.path.name} or {other.path.name}")
     ours, theirs = (float(record.scores[name]["value"]) for record in (one, other))
     difference, groups = ours - theirs, int(score["groups"])
     error = np.sqrt(_variance(one, other, name, groups) + sum(_between_seeds(record, name) for record in (one, other)))

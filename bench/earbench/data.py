@@ -1,6 +1,7 @@
 """Find, count, verify and fingerprint the audio of a task, before any work starts."""
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -153,6 +154,8 @@ def folds_of(task: Task, card: UpstreamCard, place: Place) -> list[Fold]:
     if len({fold.name for fold in folds}) < len(folds):
         raise BenchError(f"task '{task.card.name}' gives two folds the same name")
     _check_ids(task, folds)
+    if not isinstance(task, Match):
+        _check_disjoint(task, folds)
     return folds
 
 
@@ -178,6 +181,22 @@ def _check_ids(task: Task, folds: list[Fold]) -> None:
         for clip in split.clips:
             if seen.setdefault(clip.id, clip) != clip:
                 raise BenchError(f"task '{task.card.name}' gives two different clips the id '{clip.id}'")
+
+
+def _check_disjoint(task: Task, folds: Sequence[Fold]) -> None:
+    """No clip is in two splits of a fold, and nothing that the protocol keeps apart."""
+    for fold in folds:
+        held = {
+            name: {*(f"clip {clip.id}" for clip in split.clips), *(clip.leak for clip in split.clips if clip.leak)}
+            for name, split in fold.splits().items()
+        }
+        for (one, first), (two, second) in itertools.combinations(held.items(), 2):
+            if shared := sorted(first & second):
+                raise BenchError(
+                    f"task '{task.card.name}': {len(shared)} clips or speakers are in both {one} and {two}, "
+                    f"the first: {shared[0]}",
+                    "a score on what was trained on means nothing: check how the corpus was unpacked or divided",
+                )
 
 
 def _outside(clip: Clip, fact: Facts) -> str | None:

@@ -16,6 +16,7 @@ from earbench.config import Settings
 from earbench.contract import Labels
 from earbench.data import Prepared
 from earbench.extract import Shelf, distinct, estimate_bytes
+from earbench.files import digest_of
 from earbench.measure import Measured
 from earbench.plan import Cell, Plan, deviations, plain_recipe
 from earbench.search import Found
@@ -62,6 +63,7 @@ def facts(
             "corpus": card.corpus.id,
             "demo": prepared.place.demo,
             "verified": card.verified,
+            "tested": _tested(measured),
         },
         "effort": plan.effort,
         "seeds": plan.seeds,
@@ -85,6 +87,11 @@ def facts(
     }
     plain: dict[str, Any] = records.finite(said)
     return plain
+
+
+def _tested(measured: Measured) -> str:
+    """What the scores are of, whatever the encoder: the units of each fold's test split and their groups."""
+    return digest_of({fold: sorted(zip(one.ids, one.groups, strict=True)) for fold, _, one in measured.rows})
 
 
 def rows(measured: Measured) -> Iterator[dict[str, Any]]:

@@ -112,7 +112,8 @@ def _fits(cell: Cell, plan: Plan, prepared: Prepared) -> list[int]:
 def _passes(cell: Cell, plan: Plan, prepared: Prepared) -> float:
     """How often, at most, a run that stores nothing forwards every clip: train and valid once for all in lock step."""
     if isinstance(cell.task, Match):
-        return float(len(layer_choices(cell)))
+        asked = sum(len(fold.valid.clips) + len(fold.test.clips) for fold in prepared.folds)
+        return 2.0 * asked * len(layer_choices(cell)) / len(prepared.clips())  # a clip may be asked for twice
     forwarded = 0
     for fold in prepared.folds:
         recipes = [in_steps(recipe, len(fold.train.units())) for recipe in plan.recipes]

@@ -118,7 +118,8 @@ def _decoding(bench: Bench, head: Fitted) -> Mapping[str, Any]:
 
 
 def samples_of(task: Task, fold: Fold, rows: Rows) -> dict[str, Sampled]:
-    names = (task.card.name, task.card.version, digest_of([clip.id for clip in fold.test.clips]))
+    units = dict.fromkeys(clip.whole or clip.id for clip in fold.test.clips)  # how many chunks depends on the encoder
+    names = (task.card.name, task.card.version, digest_of(list(units)))
     return {metric.name: intervals.sample(metric, rows, *names) for metric in task.card.metrics}
 
 

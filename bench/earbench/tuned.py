@@ -44,8 +44,7 @@ def _candidates(bench: Bench, test: Examples, head: Fitted, metric: Metric) -> I
 
 
 def _states(head: Fitted) -> Iterator[tuple[int, Mapping[str, Tensor]]]:
-    """The states kept on the way, or where none were the one that valid chose."""
-    if not head.kept:
-        yield head.step, head.state
+    """The states kept on the way, as many as early stopping left of them, and the one that valid chose."""
+    yield head.step, head.state
     for step, path in head.kept:
         yield step, load_file(path)

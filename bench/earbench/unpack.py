@@ -88,6 +88,10 @@ def _written(members: Iterator[Member], folder: Path, name: str, limit: int) -> 
 def _inside(inner: str, name: str) -> PurePosixPath:
     """The member's path below the folder it is unpacked into."""
     path = PurePosixPath(inner)
+    if not inner.isprintable():
+        raise _unsafe(name, f"the name {inner!r} cannot be kept")
+    if path.parts[:1] == (".downloads",):
+        raise _unsafe(name, f"{inner!r} would lie among the downloads")
     if path.is_absolute() or ".." in path.parts or PureWindowsPath(inner).drive or set(inner) & {"\\", "\0"}:
         raise _unsafe(name, f"the name {inner!r} leads out of its folder")
     return path

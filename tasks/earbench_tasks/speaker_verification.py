@@ -97,6 +97,8 @@ class SpeakerVerification(Task):
     def deviations(self, effort: Effort) -> Mapping[str, str]:
         return {
             f"crops-{CROPS}": f"of a longer training utterance 8 s are one of {CROPS} crops, not new each time",
+            "exact-pooling": "statistics are over true frames; the protocol's code takes one more where it pads",
+            "chosen-among-published": "the head that valid chose stands beside the kept ones for eer_published",
             "valid-from-train": f"{VALID_SPEAKERS} training speakers, fewer of few, are held out: valid is missing",
         }
 

@@ -25,14 +25,20 @@ SMALL = {
     "num_conv_pos_embeddings": 16,
     "num_conv_pos_embedding_groups": 2,
 }
-SCHEMES = {"hf": "needs a model: tests/kit/test_hf.py runs the checks on folders"}
+SCHEMES = {
+    "hf": "needs a model: tests/kit/test_hf.py runs the checks on folders",
+    "hear": "needs a module: tests/upstreams/test_hear_modules.py runs the checks on some",
+    "py": "needs a class: tests/upstreams/test_own_python.py runs the checks on one",
+    "s3prl": "needs s3prl and a file: tests/upstreams/test_s3prl_upstreams.py runs the checks on tiny ones",
+    "torchaudio": "needs a bundle: tests/upstreams/test_torchaudio_bundles.py runs the checks on small ones",
+}
 
 
 def small(name: str) -> Upstream:
     """The encoder called `name`, random where it has learned weights, and made small where it is large."""
     plugin = registry.load("upstream", name)
     if not isinstance(plugin, Pretrained):
-        return load_upstream(f"{name}~random" if plugin.card.weights == "shipped" else name)
+        return load_upstream(name if plugin.card.pretraining == "none" else f"{name}~random")
     facts = {**plugin.facts, **SMALL}
     card = replace(plugin.card, parameters=None, layers=None, widths=())
     return replace(plugin, card=card, facts=facts).load(Spec(text=name, name=name, random=True))

@@ -58,7 +58,7 @@ def test_clips_are_utterances_in_the_order_of_ids_with_words_slots_and_speakers(
             words, named = clip.label.split("\t")
             assert f"{clip.id} BOS {words} EOS\tO {named} Toy" in lines
             assert clip.audio == home / name / f"{clip.id}.wav"
-            assert clip.group == clip.leak == clip.id.split("-")[0]
+            assert (clip.leak, clip.group) == tuple(clip.id.split("-", 1))
 
 
 def test_the_root_may_be_snips_or_what_holds_it(home):

@@ -16,7 +16,7 @@ from earbench.pretrain.loop import Run, Schedule, train
 from earbench.pretrain.speech import gather
 
 README = Path(__file__).parents[2] / "upstreams" / "earbench_upstreams" / "README.md"
-NAMES = sorted(set(registry.names("upstream")) - {"hf"})
+NAMES = sorted(set(registry.names("upstream")) - {"hear", "hf", "py", "s3prl", "torchaudio"})
 
 
 @pytest.fixture(scope="module")
@@ -68,5 +68,5 @@ def test_the_table_states_each_encoder_with_its_size(name):
     row = next(line for line in README.read_text("utf-8").splitlines() if line.startswith(f"| `{name}` "))
     _, _, _, width, rate, parity, _ = (cell.strip() for cell in row.split("|"))
     assert int(width) == card.widths[0]
-    assert int(rate.split()[0]) == round(1 / card.hop)
+    assert float(rate.split()[0]) == pytest.approx(1 / card.hop, abs=0.05)
     assert parity.split(":")[0] == card.parity

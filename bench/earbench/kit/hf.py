@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from earbench.contract import Features, Spec, Upstream, UpstreamCard
 from earbench.errors import BadCheckpoint, RequestError
 from earbench.kit.exact import Extent, frame_counts, mask_padding, receptive_field, unit_variance
+from earbench.kit.fairseq import PRETRAINING, Checkpoint, read_checkpoint
 from earbench.kit.hub import CONFIG, PREPROCESSOR, Snapshot, fetch, local
 from earbench.kit.torchaudio_guard import shield
 from earbench.kit.weights import load_strict, modern_weight_norm, strip_prefix
@@ -147,17 +148,22 @@ class Pretrained:
         if spec.random and not spec.checkpoint:
             model = fresh(settings({"model_type": self.kind, **self.facts}, name), spec.seed)
             return SpeechTransformer(model, self.card, bool(self.card.normalise), random_source(spec), [])
-        folder = Path(spec.checkpoint).expanduser() if spec.checkpoint else None
-        place = local(folder) if folder else fetch(self.hub, None, f"{name}@DIR")
+        place = self._place(spec)
         found = open_encoder(place, self.card, spec)
         kind = found.model.config.model_type
         if (kind, found.layers, (found.width,)) != (self.kind, self.card.layers, self.card.widths):
             raise BadCheckpoint(
                 f"'{name}' is a {self.kind} with {self.card.layers} states of width {self.card.widths[0]}; "
                 f"{place.name} is a {kind} with {found.layers} of width {found.width}",
-                f"`hf:{place.name}` takes any model of the library",
+                "`bench list upstreams` shows the others; `hf:DIR` takes any model folder of transformers",
             )
         return found
+
+    def _place(self, spec: Spec) -> Snapshot | Checkpoint:
+        if spec.checkpoint is None:
+            return fetch(self.hub, None, f"{self.card.name}@DIR")
+        path = Path(spec.checkpoint).expanduser()
+        return read_checkpoint(path, self.kind) if path.is_file() and self.kind in PRETRAINING else local(path)
 
 
 def published(
@@ -193,14 +199,15 @@ def published(
     return Pretrained(card, hub, kind, facts or {})
 
 
-def open_encoder(place: Snapshot, card: UpstreamCard, spec: Spec) -> SpeechTransformer:
-    """The encoder in a model folder, or its twin with fresh weights if the spec says so."""
+def open_encoder(place: Snapshot | Checkpoint, card: UpstreamCard, spec: Spec) -> SpeechTransformer:
+    """The encoder in a model folder or checkpoint, or its twin with fresh weights if the spec says so."""
     config = settings(place.facts(CONFIG), place.name)
     preprocessor = place.facts(PREPROCESSOR)
     if card.sample_rate is None:
         card = replace(card, sample_rate=preprocessor.get("sampling_rate", 16_000))
     model, source = (fresh(config, spec.seed), random_source(spec)) if spec.random else trained(config, place)
-    normalise, notes = decide_normalisation(card, config, preprocessor)
+    used = place.normalise if isinstance(place, Checkpoint) else None
+    normalise, notes = decide_normalisation(card, config, preprocessor, used)
     return SpeechTransformer(model, card, normalise, source, notes)
 
 
@@ -237,7 +244,7 @@ def fresh(config: Any, seed: int) -> Any:
         return _without_mask_vector(_class(config)(config))
 
 
-def trained(config: Any, place: Snapshot) -> tuple[Any, dict[str, str]]:
+def trained(config: Any, place: Snapshot | Checkpoint) -> tuple[Any, dict[str, str]]:
     """The architecture of `config` with the weights of `place`, which must fit exactly, and where they came from."""
     try:
         with torch.device("meta"):
@@ -257,8 +264,16 @@ def trained(config: Any, place: Snapshot) -> tuple[Any, dict[str, str]]:
     return model, source
 
 
-def decide_normalisation(card: UpstreamCard, config: Any, preprocessor: Mapping[str, Any]) -> tuple[bool, list[str]]:
-    """Whether waves get zero mean and unit variance, and what the user should know about how that was decided."""
+def decide_normalisation(
+    card: UpstreamCard, config: Any, preprocessor: Mapping[str, Any], used: bool | None = None
+) -> tuple[bool, list[str]]:
+    """Whether waves get zero mean and unit variance, and what the user should know about how that was decided.
+
+    `used` is what a checkpoint says of its own training, which goes before everything else.
+    """
+    if used is not None:
+        other = [f"normalise={used} as its own training settings say; the published model has {card.normalise}"]
+        return used, other if card.normalise not in (None, used) else []
     stated = preprocessor.get("do_normalize")
     if card.normalise is not None:
         if stated in (None, card.normalise):

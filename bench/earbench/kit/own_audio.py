@@ -142,6 +142,9 @@ def _unfit(audio: Labelled, fold: Fold) -> Iterator[str]:
         if len({clip.label for clip in fold.train.clips}) < 2:
             yield f"{where}all numbers in train are the same"
         return
+    for name in ("valid", "test") if audio.kind == "tags" else ():
+        if not any(clip.label for clip in fold.splits()[name].clips):
+            yield f"{where}no clip in {name} has any label"
     taught = {label for clip in fold.train.clips for label in _answers(clip)}
     for label in audio.labels:
         if label not in taught:

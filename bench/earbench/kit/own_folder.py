@@ -36,6 +36,10 @@ def read(root: Path) -> Labelled:
             if not paths:
                 problems.append(f"{folder.relative_to(root).as_posix()}/: a class without audio")
     found.sort(key=lambda pair: pair[1].id)
+    real: dict[Path, str] = {}
+    for _, clip in found:
+        if (first := real.setdefault(clip.audio.resolve(), clip.id)) != clip.id:
+            problems.append(f"{clip.id}: the same file as {first}, by a link")
     labels = Labels(sorted({clip.label for _, clip in found}))
     if len(labels) < 2:
         problems.append(f"{len(labels)} class folder{'s' * (len(labels) != 1)} with audio: at least two are needed")

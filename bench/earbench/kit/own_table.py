@@ -8,6 +8,7 @@ between; or columns `label_NAME` that say 0 or 1.
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 from collections import Counter
@@ -202,23 +203,23 @@ def _clip(row: Row, name: str, home: Path, answer: Any, grouped: bool, problems:
 
 
 def _number(row: Row, column: str, problems: list[str]) -> float:
-    if not NUMBER.fullmatch(row[column]):
+    if not NUMBER.fullmatch(row[column]) or not math.isfinite(float(row[column])):
         problems.append(f"line {row.line}: {column} '{row[column]}' is not a number")
         return 0.0
     return float(row[column])
 
 
 def _names(home: Path, paths: Sequence[str]) -> dict[str, str]:
-    """What each path is called in records: as seen from `home`; outside of it `elsewhere/` and the path's last parts.
-
-    A name never says where on this machine a file lies, only as much as tells the files apart.
+    """What each path is called in records: as seen from `home`; outside of it `elsewhere/`, a number for the folder and
+    the file's own name, which do not say where on this machine it lies.
     """
     full = {path: _absolute(home, path) for path in dict.fromkeys(paths)}
     outside = {path for path in full.values() if not path.is_relative_to(home)}
-    parts = max((len(path.parts) for path in outside), default=1)
-    count = next((n for n in range(1, parts) if len({path.parts[-n:] for path in outside}) == len(outside)), parts)
+    folders = {folder: number for number, folder in enumerate(sorted({path.parent for path in outside}), 1)}
     return {
-        path: "/".join((ELSEWHERE, *where.parts[-count:])) if where in outside else where.relative_to(home).as_posix()
+        path: f"{ELSEWHERE}/{folders[where.parent]}/{where.name}"
+        if where in outside
+        else where.relative_to(home).as_posix()
         for path, where in full.items()
     }
 

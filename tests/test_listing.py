@@ -87,6 +87,23 @@ def test_what_is_missing_here_is_what_a_run_would_ask_for(cards, settings, where
     assert [row["missing"] for row in found] == [missing]
 
 
+@pytest.mark.parametrize(
+    ("weights", "missing"),
+    [
+        ("shipped", ""),
+        ("hub: some/model", "weights (fetched on first use)"),
+        ("https://example.org/own.pt", "weights (own@FILE)"),
+    ],
+)
+def test_weights_that_are_not_here_are_missing_and_it_says_how_they_come(
+    cards, settings, monkeypatch, weights, missing
+):
+    monkeypatch.setenv("HF_HOME", str(settings.cache))
+    facts = ("family", "parameters", "sample_rate", "hop", "layers", "licence", "parity")
+    cards[:] = [{"name": "own", "weights": weights} | dict.fromkeys(facts)]
+    assert listing("upstreams", settings)[0]["missing"] == missing
+
+
 def test_of_a_task_on_ones_own_audio_the_audio_is_missing(cards, settings):
     cards[:] = [with_corpus(id="folder", page="")]
     assert listing("tasks", settings)[0]["missing"] == "your audio"

@@ -59,14 +59,14 @@ def _upstream(card: dict[str, Any]) -> dict[str, Any]:
     if "error" in card:
         return {"name": card["name"], "missing": card["error"]}
     shown = ("family", "parameters", "sample_rate", "hop", "layers", "licence", "weights", "parity")
-    return {"name": card["name"]} | {key: card[key] for key in shown} | {"missing": _missing_weights(card["weights"])}
+    return {"name": card["name"]} | {key: card[key] for key in shown} | {"missing": _missing_weights(card)}
 
 
-def _missing_weights(weights: str) -> str:
-    """What has to be fetched first; hub models are looked for in the hub's own cache folder."""
-    hub, _, model = weights.partition(": ")
+def _missing_weights(card: Mapping[str, Any]) -> str:
+    """What has to be fetched first, by us or by hand; hub models are looked for in the hub's own cache folder."""
+    hub, _, model = card["weights"].partition(": ")
     if hub != "hub":
-        return ""
+        return f"weights ({card['name']}@FILE)" if hub.startswith("https://") else ""
     folder = _hub_cache() / f"models--{model.replace('/', '--')}" / "snapshots"
     return "" if folder.is_dir() else "weights (fetched on first use)"
 

@@ -99,7 +99,7 @@ def test_weights_that_are_not_here_are_missing_and_it_says_how_they_come(
     cards, settings, monkeypatch, weights, missing
 ):
     monkeypatch.setenv("HF_HOME", str(settings.cache))
-    facts = ("family", "parameters", "sample_rate", "hop", "layers", "licence", "parity")
+    facts = ("family", "parameters", "sample_rate", "hop", "layers", "licence", "parity", "groups")
     cards[:] = [{"name": "own", "weights": weights} | dict.fromkeys(facts)]
     assert listing("upstreams", settings)[0]["missing"] == missing
 

@@ -9,8 +9,8 @@ from fakes import CountingUpstream, ListedTask, cell, noise_clips, prepared, thi
 
 from earbench import plan as module
 from earbench.contract import Recipe, Split
-from earbench.errors import BenchError, RequestError, UnknownName
-from earbench.plan import by_effort, check_layers, deviations, expand, freeze, plain, public_name, upstream_digest
+from earbench.errors import BenchError, UnknownName
+from earbench.plan import by_effort, deviations, expand, freeze, plain, public_name, upstream_digest
 
 RECIPE = Recipe(lr=1e-3, batch=32, steps=200_000, every=5_000, clip=1.0)
 EPOCHS = RECIPE.with_(steps=100, every=3, unit="epoch")
@@ -72,7 +72,9 @@ def test_settings_that_change_scores_change_the_plan(changes, case, settings):
     assert case.plan(settings=settings.with_(**changes)).id != case.id
 
 
-@pytest.mark.parametrize("changes", [{"layers": "last"}, {"layers": "0"}, {"layers": "each"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"layers": "last"}, {"layers": "0"}, {"layers": "each"}, {"layers": "slow"}], ids=str
+)
 def test_layers_change_the_plan(changes, case):
     assert case.plan(cell_=replace(cell(Learned(), OneTask()), **changes)).id != case.id
 
@@ -314,17 +316,6 @@ def test_suites_are_written_out_once_and_in_order():
     assert "@demo, @superb" in str(caught.value)
 
 
-@pytest.mark.parametrize("layers", ["mix", "last", "each", "0", "1"])
-def test_layers_that_an_encoder_has_are_accepted(layers):
-    check_layers(layers, CountingUpstream())
-
-
-@pytest.mark.parametrize(("layers", "said"), [("2", "layers 0 to 1"), ("-1", "not mix"), ("best", "not mix")])
-def test_layers_that_an_encoder_lacks_are_refused(layers, said):
-    with pytest.raises(RequestError, match=said):
-        check_layers(layers, CountingUpstream())
-
-
 @pytest.mark.parametrize(
     ("changes", "layers", "grain", "name"),
     [
@@ -332,6 +323,8 @@ def test_layers_that_an_encoder_lacks_are_refused(layers, said):
         ({"effort": "standard"}, "mix", "mean", "early-stop"),
         ({"dtype": "bf16"}, "mix", "mean", "bf16"),
         ({}, "3", "mean", "layers-3"),
+        ({}, "slow", "mean", "layers-slow"),
+        ({}, "slow.last", "mean", "layers-slow.last"),
         ({}, "mix", "frame", "fp16-frames"),
     ],
 )

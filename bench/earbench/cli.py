@@ -50,7 +50,7 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps, …")] = None,
     dtype: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Train heads from this many seeds.")] = None,
-    layers: Annotated[str | None, typer.Option(help="mix, last, each, or a layer number.")] = None,
+    layers: Annotated[str | None, typer.Option(help="mix, last, each, a layer number, or a group of layers.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what the run would take, and stop.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Run even if there is a record; the old one stays.")] = False,
     no_cache: Annotated[

@@ -79,9 +79,9 @@ def _print_records(done: Sequence[Record], as_json: bool) -> None:
 
 
 def _score_rows(record: Record) -> list[dict[str, str]]:
-    """A line per score; with `--layers each` those of the layers follow, and the one chosen on valid is the score."""
+    """A line per score; those of the layers follow where `--layers` asked for each, and valid chose the score's."""
     layers, lines = record.facts["layers"], list(record.scores.items())
-    asked = any(deviation.startswith("layers-each") for deviation in record.facts["deviations"])
+    asked = any(deviation.startswith("layers-") for deviation in record.facts["deviations"])
     for one in layers["each"] if asked else ():
         chosen = ", chosen on valid" if one["layer"] == layers["best"] else ""
         lines += [(f"{name}, layer {one['layer']}{chosen}", score) for name, score in one["scores"].items()]

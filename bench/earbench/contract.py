@@ -148,7 +148,8 @@ class UpstreamCard:
 
     `pretraining` is "self-supervised", "supervised", "none" or "unknown". `weights` says where they come from; "hub:
     ORG/MODEL" is fetched on first use. `parity` says whether the features were compared with the reference
-    implementation ("run") or only written from its source ("source only").
+    implementation ("run") or only written from its source ("source only"). `groups` names the layers beside the
+    encoder's own that `--layers NAME` reaches; `widths` lists theirs as well.
     """
 
     name: str
@@ -164,6 +165,7 @@ class UpstreamCard:
     widths: tuple[int, ...] = ()
     normalise: bool | None = None
     parity: str = "source only"
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,12 +201,21 @@ class Spec:
 
 
 @dataclass(frozen=True)
+class Group:
+    """The size of a named group of layers: how many, how wide, and the seconds from one of their frames to the next."""
+
+    layers: int
+    width: int
+    hop: float
+
+
+@dataclass(frozen=True)
 class Features:
     """All layers of an encoder, with time.
 
     `frames` [clip, layer, time, width]; `lengths` [clip] counts the true frames of each clip. Frame i is centred at
     `first + i * hop` seconds, or at `times[clip, i]` where the spacing is irregular. Layers of another width or rate
-    are further named `groups`.
+    are further `groups`, by the names and sizes that the encoder declares; a group has no groups.
     """
 
     frames: Tensor
@@ -236,6 +247,8 @@ class Upstream(nn.Module, ABC):
     layers: int
     width: int
     batching: Batching = "any"
+    groups: Mapping[str, Group] = {}
+    """Layers that cannot be mixed with the others, their width or rate being another; `--layers NAME` takes these."""
     options: Mapping[str, Any] = {}
     """Whatever besides the weights changes the features (strides, activations, statistics), as plain data."""
     source: Mapping[str, str] = {}

@@ -143,8 +143,12 @@ def memory(device: torch.device) -> float:
 
 
 def store_of(cell: Cell, settings: Settings, workspace: Path) -> Store:
-    """The shelf for this encoder's features at this grain and precision, as this version of the engine makes them."""
-    return Store(workspace, cell.digest, cell.grain, f"{settings.dtype}-e{ENGINE}")
+    """The shelf for this encoder's features at this grain and precision, as this version of the engine makes them.
+
+    Layers of a named group have a shelf of their own.
+    """
+    made = f"{settings.dtype}-e{ENGINE}"
+    return Store(workspace, cell.digest, cell.grain, f"{made}-{cell.group}" if cell.group else made)
 
 
 def distinct(prepared: Prepared) -> tuple[Item, ...]:

@@ -58,7 +58,7 @@ def _upstreams(settings: Settings) -> list[dict[str, Any]]:
 def _upstream(card: dict[str, Any]) -> dict[str, Any]:
     if "error" in card:
         return {"name": card["name"], "missing": card["error"]}
-    shown = ("family", "parameters", "sample_rate", "hop", "layers", "licence", "weights", "parity")
+    shown = ("family", "parameters", "sample_rate", "hop", "layers", "groups", "licence", "weights", "parity")
     return {"name": card["name"]} | {key: card[key] for key in shown} | {"missing": _missing_weights(card)}
 
 

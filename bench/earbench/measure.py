@@ -40,7 +40,7 @@ def measure(
     scored: dict[int | None, list[list[dict[str, Sampled]]]] = {layer: [] for layer in found.heads}
     rows: list[tuple[str, int, Rows]] = []
     columns: list[dict[str, Any]] = []
-    only = None if cell.layers in ("mix", "each") else layer_choices(cell)[0]
+    only = None if cell.choice in ("mix", "each") else layer_choices(cell)[0]
     decodings: list[Mapping[str, Any]] = []
     tuned: list[list[Tuned]] = []
     read: list[list[dict[str, Sampled]]] = []
@@ -61,7 +61,7 @@ def measure(
             tuned.append([best_on_test(through(bench, found.best_layer), seen, head) for head in winners])
         if task.readings:
             read.append([_readings(through(bench, found.best_layer), seen, head) for head in winners])
-    layers = per_layer(task, scored) if cell.layers == "each" else []
+    layers = per_layer(task, scored) if cell.choice == "each" else []
     samples = by_metric(task, scored[found.best_layer])
     extra, chosen = _column_samples(task, folds, columns)
     if task.published:

@@ -18,6 +18,7 @@ from earbench.contract import Clip, Effort, Fold, Grain, Labels, Match, Recipe, 
 from earbench.data import Prepared
 from earbench.errors import BenchError, RequestError, UnknownName
 from earbench.files import digest_of
+from earbench.layers import GroupView, check_layers, split_layers
 from earbench.tensors import digest
 
 ENGINE = 1
@@ -46,7 +47,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Cell:
-    """One upstream and one task, loaded and checked, before any audio is read."""
+    """One upstream and one task, loaded and checked, before any audio is read.
+
+    `layers` is what the user or the task chose. Where it names a group of the encoder, `upstream` is the view of that
+    group; `digest` is of the whole encoder all the same.
+    """
 
     request: Request
     upstream: Upstream
@@ -58,6 +63,16 @@ class Cell:
     @property
     def grain(self) -> Grain:
         return self.task.card.grain
+
+    @property
+    def group(self) -> str | None:
+        """The named group whose layers are used; None for the encoder's own."""
+        return split_layers(self.layers)[0]
+
+    @property
+    def choice(self) -> str:
+        """mix, last, each or a number, among the layers that are used: of a group, as the task has it unless said."""
+        return split_layers(self.layers)[1] or self.task.layers
 
     @property
     def name(self) -> str:
@@ -102,23 +117,17 @@ def resolve(request: Request, settings: Settings) -> Cell:
     upstream = load_upstream(request.upstream)
     layers = request.layers or task.layers
     check_layers(layers, upstream)
-    if isinstance(task, Match) and layers == "mix":
+    group, choice = split_layers(layers)
+    if isinstance(task, Match) and choice == "mix":
         raise RequestError(
-            f"--layers mix: task '{task.card.name}' trains nothing that could weight layers", "each, last or a number"
+            f"--layers {layers}: task '{task.card.name}' trains nothing that could weight layers",
+            "each, last or a number",
         )
-    return Cell(request, upstream, task, upstream_digest(upstream), layers, device)
-
-
-def check_layers(layers: str, upstream: Upstream) -> None:
-    """`layers` must be mix, last, each, or the number of a layer that the upstream has."""
-    if layers in ("mix", "last", "each"):
-        return
-    if not re.fullmatch("0|[1-9][0-9]*", layers):
-        raise RequestError(f"--layers '{layers}' is not mix, last, each or a layer number")
-    if int(layers) >= upstream.layers:
-        raise RequestError(
-            f"--layers {layers}: upstream '{upstream.card.name}' has layers 0 to {upstream.layers - 1}",
-        )
+    digest_ = upstream_digest(upstream)
+    if group is None:
+        return Cell(request, upstream, task, digest_, layers, device)
+    layers = group if choice == task.layers else layers  # one run, one plan
+    return Cell(request, GroupView(upstream, group), task, digest_, layers, device)
 
 
 def pick_device(wish: str) -> torch.device:

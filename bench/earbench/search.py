@@ -67,11 +67,11 @@ def through(bench: Bench, layer: int | None) -> Bench:
 def layer_choices(cell: Cell) -> list[int | None]:
     """The layers that heads are trained on, one at a time; None is the learned mix of all."""
     count = cell.upstream.layers
-    if cell.layers == "mix":
+    if cell.choice == "mix":
         return [None]
-    if cell.layers == "each":
+    if cell.choice == "each":
         return [*range(count)]
-    return [count - 1 if cell.layers == "last" else int(cell.layers)]
+    return [count - 1 if cell.choice == "last" else int(cell.choice)]
 
 
 def _trained(

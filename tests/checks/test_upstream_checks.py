@@ -1,12 +1,13 @@
 """Every check of an upstream, against an upstream that is broken in just that way."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 import torch
 
 from earbench.checks.upstream import CHECKS, run
-from earbench.contract import Features, Upstream, UpstreamCard
+from earbench.contract import Features, Group, Upstream, UpstreamCard
 
 
 class Good(Upstream):
@@ -35,6 +36,41 @@ class FrameTimes(Good):
         return replace(features, hop=0.0, first=0.0, times=times)
 
 
+class Grouped(Good):
+    """The same with its two layers at half the rate and one of them twice as wide, as groups."""
+
+    groups: Mapping[str, Group] = {"slow": Group(2, 3, 0.02), "wide": Group(1, 6, 0.01)}
+    card = replace(Good.card, widths=(3, 6), groups=("slow", "wide"))
+
+    def encode(self, waves, lengths):
+        features = super().encode(waves, lengths)
+        frames = features.frames
+        slow = Features(frames[:, :, ::2], (features.lengths + 1) // 2, hop=0.02, first=0.0125)
+        wide = replace(features, frames=torch.cat([frames[:, :1]] * 2, 3))
+        return replace(features, groups={"slow": slow, "wide": wide})
+
+
+class UndeclaredGroup(Grouped):
+    groups: Mapping[str, Group] = {"wide": Group(1, 6, 0.01)}
+    card = replace(Good.card, widths=(3, 6))
+
+
+class GroupsOfAnotherSize(Grouped):
+    groups: Mapping[str, Group] = {"slow": Group(2, 3, 0.01), "wide": Group(1, 6, 0.01)}
+
+
+class GroupsNotOnTheCard(Grouped):
+    card = replace(Grouped.card, groups=("slow",))
+
+
+class UnspeakableGroup(Good):
+    groups: Mapping[str, Group] = {"last": Group(2, 3, 0.01)}
+
+    def encode(self, waves, lengths):
+        features = super().encode(waves, lengths)
+        return replace(features, groups={"last": features})
+
+
 class WrongWidth(Good):
     width = 4
 
@@ -59,6 +95,8 @@ class SeesPadding(Good):
 
 
 class SeesPaddingInGroup(SeesPadding):
+    groups: Mapping[str, Group] = {"slow": Group(2, 3, 0.01)}
+
     def encode(self, waves, lengths):
         return replace(Good.encode(self, waves, lengths), groups={"slow": super().encode(waves, lengths)})
 
@@ -137,6 +175,10 @@ CASES = [
     (WrongHop, "declared sizes are true"),
     (WrongParameterCount, "declared sizes are true"),
     (TooManyFrames, "declared sizes are true"),
+    (UndeclaredGroup, "declared sizes are true"),
+    (GroupsOfAnotherSize, "declared sizes are true"),
+    (GroupsNotOnTheCard, "declared sizes are true"),
+    (UnspeakableGroup, "declared sizes are true"),
     (SeesPadding, "alone equals batched"),
     (SeesPaddingInGroup, "alone equals batched"),
     (SeesPaddingInEmbedding, "alone equals batched"),
@@ -154,7 +196,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("kind", [Good, FrameTimes])
+@pytest.mark.parametrize("kind", [Good, FrameTimes, Grouped])
 def test_a_good_upstream_passes_every_check(kind):
     assert [finding for finding in run(kind()) if not finding.ok] == []
 

@@ -34,7 +34,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from earbench.contract import Features, Spec, Upstream, UpstreamCard
+from earbench.contract import Features, Group, Spec, Upstream, UpstreamCard
 from earbench.errors import BadCheckpoint, BenchError, MissingExtra, RequestError
 from earbench.kit.torchaudio_guard import shield
 from earbench.kit.weights import file_digest, read_state
@@ -75,9 +75,21 @@ class S3prl(Upstream):
         self.main = max(reversed(self.kinds), key=self.kinds.count)
         stride, self.width = self.main
         self.hop, self.layers = stride / SAMPLE_RATE, self.kinds.count(self.main)
+        self.groups = {
+            _title(kind): Group(self.kinds.count(kind), kind[1], kind[0] / SAMPLE_RATE)
+            for kind in dict.fromkeys(self.kinds)
+            if kind != self.main
+        }
         widths = (self.width, *sorted({width for _, width in self.kinds} - {self.width}))
         parameters = sum(parameter.numel() for parameter in expert.parameters())
-        self.card = replace(card, parameters=parameters, hop=self.hop, layers=self.layers, widths=widths)
+        self.card = replace(
+            card,
+            parameters=parameters,
+            hop=self.hop,
+            layers=self.layers,
+            widths=widths,
+            groups=tuple(self.groups),
+        )
 
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
@@ -106,7 +118,7 @@ class S3prl(Upstream):
         clips = [self._states(wave[:length]) for wave, length in zip(waves, lengths.tolist(), strict=True)]
         groups = {kind: self._group(kind, clips, lengths) for kind in dict.fromkeys(self.kinds)}
         main = groups.pop(self.main)
-        return replace(main, groups={f"hop{kind[0]}_width{kind[1]}": group for kind, group in groups.items()})
+        return replace(main, groups={_title(kind): group for kind, group in groups.items()})
 
     def _states(self, wave: Tensor) -> list[Tensor]:
         """The hidden states [time, width] of one clip."""
@@ -128,6 +140,11 @@ class S3prl(Upstream):
             frames[clip, :, :count] = torch.stack([states[index][:count] for index in members])
         hop = kind[0] / SAMPLE_RATE
         return Features(frames, torch.tensor(counts, device=lengths.device), hop, hop / 2)
+
+
+def _title(kind: tuple[int, int]) -> str:
+    """What layers of this stride and width are called as a group."""
+    return f"hop{kind[0]}_width{kind[1]}"
 
 
 @dataclass

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from earbench.checks import Finding, Verdict, attempt
-from earbench.contract import Features, Upstream
+from earbench.contract import Features, Group, Upstream
 
 TOLERANCE = 1e-4
 MIXED = (1.5, 0.1, 0.737, 0.25, 1.0)
@@ -24,10 +25,11 @@ def run(upstream: Upstream) -> list[Finding]:
 
 
 def declared_sizes_are_true(upstream: Upstream) -> Verdict:
-    """Sample rate, hop, layers, width and parameters are what the attributes and the card say."""
+    """Sample rate, hop, layers, width, groups and parameters are what the attributes and the card say."""
     features = upstream.encode(*noise(upstream, MIXED[:1]))
     problems = [
         *_shape_problems(upstream, features),
+        *_group_problems(upstream, features.groups),
         *_card_problems(upstream, [part.frames.shape[-1] for _, part in parts(features)]),
     ]
     if problems:
@@ -191,17 +193,30 @@ def _state(upstream: Upstream) -> dict[str, str]:
     return {name: hashlib.blake2b(values.numpy().tobytes()).hexdigest() for name, values in raw.items()}
 
 
-def _shape_problems(upstream: Upstream, features: Features) -> Iterator[str]:
+def _shape_problems(declared: Upstream | Group, features: Features, whose: str = "") -> Iterator[str]:
     if features.frames.dim() != 4:
-        yield f"frames are {list(features.frames.shape)}, not [clip, layer, time, width]"
+        yield f"{whose}frames are {list(features.frames.shape)}, not [clip, layer, time, width]"
         return
     clips, layers, steps, width = features.frames.shape
-    if (clips, layers, width) != (1, upstream.layers, upstream.width):
-        yield f"declared {upstream.layers} layers of width {upstream.width}, frames are {list(features.frames.shape)}"
+    if (clips, layers, width) != (1, declared.layers, declared.width):
+        said = f"declared {declared.layers} layers of width {declared.width}"
+        yield f"{whose}{said}, frames are {list(features.frames.shape)}"
     if features.lengths.shape != (1,) or features.lengths.is_floating_point() or int(features.lengths.max()) > steps:
-        yield f"lengths {features.lengths.tolist()} do not count the true frames of {steps}"
-    if features.times is None and abs(features.hop - upstream.hop) > 1e-9:
-        yield f"declared a hop of {upstream.hop:g} s, features have {features.hop:g} s"
+        yield f"{whose}lengths {features.lengths.tolist()} do not count the true frames of {steps}"
+    if features.times is None and abs(features.hop - declared.hop) > 1e-9:
+        yield f"{whose}declared a hop of {declared.hop:g} s, features have {features.hop:g} s"
+
+
+def _group_problems(upstream: Upstream, groups: Mapping[str, Features]) -> Iterator[str]:
+    if set(groups) != set(upstream.groups):
+        yield f"declared groups {sorted(upstream.groups)}, the features have {sorted(groups)}"
+    for name in groups.keys() & upstream.groups.keys():
+        yield from _shape_problems(upstream.groups[name], groups[name], f"group {name}: ")
+        if groups[name].groups:
+            yield f"group {name} has groups of its own"
+    for name in upstream.groups:
+        if not re.fullmatch("[a-z][a-z0-9_]*", name) or name in ("mix", "last", "each"):
+            yield f"a group is called '{name}': use small letters, digits and _, and not mix, last or each"
 
 
 def _card_problems(upstream: Upstream, widths: Sequence[int]) -> Iterator[str]:
@@ -210,6 +225,8 @@ def _card_problems(upstream: Upstream, widths: Sequence[int]) -> Iterator[str]:
         said, true = getattr(card, name), getattr(upstream, name)
         if said is not None and said != true:
             yield f"the card says {name} {said}, the upstream {true}"
+    if card.groups and set(card.groups) != set(upstream.groups):
+        yield f"the card says groups {sorted(card.groups)}, the upstream {sorted(upstream.groups)}"
     if card.widths and not set(widths) <= set(card.widths):
         yield f"the card says widths {list(card.widths)}, the features have {list(widths)}"
     parameters = sum(parameter.numel() for parameter in upstream.parameters())

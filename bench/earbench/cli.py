@@ -56,6 +56,7 @@ def run(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither use nor keep stored features and fits.")
     ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Run this many at a time, each in a process of its own.")] = 1,
     results: Results = None,
     cache: Cache = None,
     config: Config = None,
@@ -71,7 +72,9 @@ def run(
         from earbench.commands import run_all
 
         options = {"data": data, "partial": partial, "layers": layers, "again": again, "use_cache": not no_cache}
-        raise typer.Exit(run_all(names, tasks, options, settings, forecast_only=plan, as_json=json_, debug=debug))
+        raise typer.Exit(
+            run_all(names, tasks, options, settings, forecast_only=plan, as_json=json_, debug=debug, jobs=jobs)
+        )
 
 
 @app.command("list")

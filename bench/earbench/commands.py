@@ -9,12 +9,12 @@ from typing import Any
 
 from tabulate import tabulate
 
+from earbench import cells, registry, report, store
 from earbench import record as records
-from earbench import registry, report, store
 from earbench.checks import task as check_task
 from earbench.checks import upstream as check_upstream
 from earbench.config import Settings
-from earbench.errors import BenchError, RequestError
+from earbench.errors import RequestError
 from earbench.line import Forecast, forecast, run
 from earbench.plan import Request, expand, load_task, load_upstream
 from earbench.prepare import ANY_ENCODER
@@ -30,8 +30,11 @@ def run_all(
     forecast_only: bool,
     as_json: bool,
     debug: bool,
+    jobs: int = 1,
 ) -> int:
-    """Every upstream on every task. A cell that fails does not stop the others; the exit code is the worst."""
+    """Every upstream on every task, `jobs` at a time. A cell that fails does not stop the others; the exit code is the
+    worst. To debug, the first that fails does stop the rest.
+    """
     progress = Progress(quiet=as_json)
     if not upstreams or not tasks:
         raise RequestError(f"--{'task' if upstreams else 'upstream'} is empty")
@@ -42,26 +45,16 @@ def run_all(
         plain, argument = registry.split_task(task)
         plugins.setdefault((registry.load("task", plain), argument), task)  # a task under two names runs once
     requests = [Request(name, task, **options) for name in upstreams for task in plugins.values()]
-    done: list[Any] = []
-    code = 0
-    for request in requests:
-        try:
-            work = forecast if forecast_only else run
-            done.append(work(request, settings, progress))
-        except Exception as error:
-            if debug:
-                raise
-            code = max(code, error.exit_code if isinstance(error, BenchError) else 1)
-            print(f"error: {request.upstream} on {request.task}: {_told(error)}", file=sys.stderr)
+    work: cells.Work = forecast if forecast_only else run
+    if debug:
+        outcomes = [cells.Outcome(work(request, settings, progress)) for request in requests]
+    elif jobs > 1 and len(requests) > 1:
+        outcomes = cells.side_by_side(work, requests, settings, progress, jobs)
+    else:
+        outcomes = list(cells.one_by_one(work, requests, settings, progress))
+    done: list[Any] = [one.found for one in outcomes if one.found]
     _print_forecasts(done, as_json) if forecast_only else _print_records(done, as_json)
-    return code
-
-
-def _told(error: Exception) -> str:
-    """An error of ours as it stands; anything else is a fault in the encoder, the task or the engine."""
-    if isinstance(error, BenchError):
-        return str(error)
-    return f"stopped with {type(error).__name__}: {error}\n  --debug shows where; nothing that was finished is lost"
+    return max(one.code for one in outcomes)
 
 
 def _print_records(done: Sequence[Record], as_json: bool) -> None:

@@ -8,7 +8,7 @@ through the next one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,10 +47,15 @@ class ClipGroupNorm(nn.GroupNorm):
         if self.extent.samples is None:
             return super().forward(input)
         counts = ((self.extent.samples - self.kernel) // self.stride + 1).tolist()
-        return torch.cat([self._alone(clip, count) for clip, count in zip(input[:, None], counts, strict=True)])
+        return clip_by_clip(super().forward, input, counts)
 
-    def _alone(self, clip: Tensor, count: int) -> Tensor:
-        return functional.pad(super().forward(clip[..., :count]), (0, clip.shape[-1] - count))
+
+def clip_by_clip(norm: Callable[[Tensor], Tensor], x: Tensor, counts: Sequence[int]) -> Tensor:
+    """`norm` of the first `counts` frames of each clip in `x` [clip, width, time]; zeros behind them."""
+    if all(count == x.shape[2] for count in counts):
+        return norm(x)
+    alone = [norm(clip[..., :count]) for clip, count in zip(torch.split(x, 1), counts, strict=True)]
+    return torch.cat([functional.pad(clip, (0, x.shape[2] - clip.shape[2])) for clip in alone])
 
 
 def mask_padding(model: Any, extent: Extent) -> None:

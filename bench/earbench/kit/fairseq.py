@@ -11,7 +11,8 @@ waves are 5 % smaller for a clip at -40 dB, which a Large model with biased conv
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,18 +88,40 @@ class Checkpoint:
         return dict(self.state), dict(self.source)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a file holds, in terms of fairseq: weights, and the settings of model and task in one dictionary."""
+
+    weights: Mapping[str, Tensor]
+    settings: Mapping[str, Any]
+    source: Mapping[str, str]
+
+
 def read_checkpoint(path: Path, kind: str) -> Checkpoint:
     """The file at `path` as the model of transformers that `kind` ("wav2vec2", "hubert", "wavlm") is."""
+    found = read_parts(path)
+    with naming(path.name):
+        state = _renamed(found.weights, kind)
+        config = _config(kind, found.weights, found.settings)
+        normalise = flag(found.settings, "normalize") if "normalize" in found.settings else None
+    return Checkpoint(path.name, config, normalise, state, found.source)
+
+
+def read_parts(path: Path) -> Parts:
+    """The file at `path`, whichever of fairseq, unilm and s3prl wrote it; `source` names it for the record."""
     found = read_state(path)
-    try:
+    with naming(path.name):
         weights, settings, layout = _parts(found)
-        state = _renamed(weights, kind)
-        config = _config(kind, weights, settings)
-        normalise = _flag(settings, "normalize") if "normalize" in settings else None
+    return Parts(weights, settings, {"file": path.name, "file_sha256": file_digest(path), "layout": layout})
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Puts `name` before what is wrong with a checkpoint."""
+    try:
+        yield
     except BadCheckpoint as error:
-        raise BadCheckpoint(f"{path.name}: {error.args[0]}", *error.hints) from error
-    source = {"file": path.name, "file_sha256": file_digest(path), "layout": layout}
-    return Checkpoint(path.name, config, normalise, state, source)
+        raise BadCheckpoint(f"{name}: {error.args[0]}", *error.hints) from error
 
 
 def _parts(found: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any], str]:
@@ -160,25 +183,27 @@ def _config(kind: str, weights: Mapping[str, Tensor], settings: Mapping[str, Any
     layered = "feature_extractor.conv_layers.0.2.1.weight" in weights
     if (mode := settings.get("extractor_mode", "default")) != ("layer_norm" if layered else "default"):
         raise BadCheckpoint(f"its settings say extractor_mode={mode!r}, its convolutions have the other norm")
-    hidden, per_group, width = _shape(weights, "encoder.pos_conv.0.", ("weight_v", "parametrizations.weight.original1"))
+    hidden, per_group, width = tensor_shape(
+        weights, "encoder.pos_conv.0.", ("weight_v", "parametrizations.weight.original1")
+    )
     sizes, strides = _convolutions(weights, settings.get("conv_feature_layers", CONVOLUTIONS))
     found = {
         "model_type": kind,
         "hidden_size": hidden,
         "num_hidden_layers": _count(weights, r"encoder\.layers\.(\d+)\.fc1\.weight"),
         "num_attention_heads": settings.get("encoder_attention_heads", 12),
-        "intermediate_size": _shape(weights, "encoder.layers.0.fc1.", ("weight",), 2)[0],
+        "intermediate_size": tensor_shape(weights, "encoder.layers.0.fc1.", ("weight",), 2)[0],
         "conv_dim": [size[0] for size in sizes],
         "conv_kernel": [size[2] for size in sizes],
         "conv_stride": strides,
         "conv_bias": "feature_extractor.conv_layers.0.0.bias" in weights,
         "feat_extract_norm": "layer" if layered else "group",
-        "do_stable_layer_norm": _flag(settings, "layer_norm_first"),
+        "do_stable_layer_norm": flag(settings, "layer_norm_first"),
         "num_conv_pos_embeddings": width,
         "num_conv_pos_embedding_groups": hidden // max(per_group, 1),
     }
     if kind == "wavlm":
-        table = _shape(weights, "encoder.layers.0.self_attn.relative_attention_bias.", ("weight",), 2)
+        table = tensor_shape(weights, "encoder.layers.0.self_attn.relative_attention_bias.", ("weight",), 2)
         found |= {"num_buckets": table[0], "max_bucket_distance": settings.get("max_distance", 1280)}
     for key, name in SHOWN.items():
         if name in found and settings.get(key, found[name]) != found[name]:
@@ -189,7 +214,7 @@ def _config(kind: str, weights: Mapping[str, Tensor], settings: Mapping[str, Any
 def _convolutions(weights: Mapping[str, Tensor], text: Any) -> tuple[list[tuple[int, ...]], list[int]]:
     """The shape of each convolution, and the strides that `text`, the source of a Python list, gives them."""
     count = _count(weights, r"feature_extractor\.conv_layers\.(\d+)\.0\.weight")
-    sizes = [_shape(weights, f"feature_extractor.conv_layers.{layer}.0.", ("weight",)) for layer in range(count)]
+    sizes = [tensor_shape(weights, f"feature_extractor.conv_layers.{layer}.0.", ("weight",)) for layer in range(count)]
     stated = convolutions(text)
     if [(width, kernel) for width, kernel, _ in stated] != [(size[0], size[2]) for size in sizes]:
         raise BadCheckpoint(f"its settings say conv_feature_layers={text!r}, its weights {sizes}")
@@ -213,7 +238,7 @@ def convolutions(text: Any) -> list[tuple[int, int, int]]:
     return found
 
 
-def _shape(weights: Mapping[str, Tensor], prefix: str, names: tuple[str, ...], axes: int = 3) -> tuple[int, ...]:
+def tensor_shape(weights: Mapping[str, Tensor], prefix: str, names: tuple[str, ...], axes: int = 3) -> tuple[int, ...]:
     for name in names:
         if prefix + name in weights and weights[prefix + name].ndim == axes:
             return tuple(weights[prefix + name].shape)
@@ -224,7 +249,7 @@ def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
     return sum(re.fullmatch(pattern, key) is not None for key in weights)
 
 
-def _flag(settings: Mapping[str, Any], key: str) -> bool:
+def flag(settings: Mapping[str, Any], key: str) -> bool:
     value = settings.get(key, False)
     if not isinstance(value, bool):
         raise BadCheckpoint(f"its settings say {key}={value!r}, which is neither true nor false")

@@ -37,6 +37,9 @@ SCHEMES = {
 def small(name: str) -> Upstream:
     """The encoder called `name`, random where it has learned weights, and made small where it is large."""
     plugin = registry.load("upstream", name)
+    if shape := getattr(plugin, "published", None):
+        plugin = type(plugin.__name__, (plugin,), {"published": replace(shape, width=32)})
+        return plugin.load(Spec(text=name, name=name, random=True)).requires_grad_(False)
     if not isinstance(plugin, Pretrained):
         return load_upstream(name if plugin.card.pretraining == "none" else f"{name}~random")
     facts = {**plugin.facts, **SMALL}

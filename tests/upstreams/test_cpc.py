@@ -15,7 +15,7 @@ from earbench.errors import BadCheckpoint
 from earbench.kit.cpc import FIRST, Shape, fresh
 from earbench.kit.weights import file_digest
 from earbench.plan import load_upstream
-from earbench_upstreams.cpc import OURS, Cpc
+from earbench_upstreams.cpc import OURS, Cpc, Cpc2
 
 SMALL = Shape(width=16)
 VARIANTS = {
@@ -44,12 +44,25 @@ def training_checkpoint(state):
     return {"gEncoder": state, "cpcCriterion": criterion, "optimizer": optimiser, "best": state}
 
 
+def cut_release(state):
+    """What bshall released of CPC-big: the names of its cpc/cpc.py at v0.1, written out."""
+    renamed = {
+        f"encoder.norm{i}.{part}": f"gEncoder.batchNorm{i}.{part}" for i in range(5) for part in ("weight", "bias")
+    }
+    renamed |= {f"encoder.conv{i}.{part}": f"gEncoder.conv{i}.{part}" for i in range(5) for part in ("weight", "bias")}
+    parts = [f"{kind}_{way}_l0" for kind in ("weight", "bias") for way in ("ih", "hh")]
+    renamed |= {f"context.lstm.{part}": f"gAR.baseNet.{part}" for part in parts}
+    return {name: state[public] for name, public in renamed.items()}
+
+
 LAYOUTS = {
     "bare": lambda state: state,
     "published": lambda state: {"config": {"hiddenEncoder": 256, "arMode": "LSTM"}, "weights": state},
     "training": training_checkpoint,
     "bare, DataParallel": under_data_parallel,
     "published, DataParallel": lambda state: {"config": {}, "weights": under_data_parallel(state)},
+    "cut release": cut_release,
+    "trained with masks": lambda state: training_checkpoint(state | {"mask_emb": torch.ones(16)}),
     "training, DataParallel": lambda state: training_checkpoint(under_data_parallel(state)),
     "unknown classes beside the weights": lambda state: {
         "config": argparse.Namespace(hiddenEncoder=256),
@@ -185,8 +198,8 @@ def test_the_card_is_that_of_the_network_that_was_loaded(saved, depth):
     found = load(saved({"weights": trained(Shape(depth=depth))}))
     assert found.card.parameters == {1: 1_843_456, 2: 2_369_792}[depth]
     features = found.encode(torch.zeros(1, 16_000), torch.tensor([16_000]))
-    assert features.frames.shape == (1, 2, 100, 256)
-    assert (found.card.layers, found.card.widths) == (found.layers, (found.width,)) == (2, (256,))
+    assert features.frames.shape == (1, depth + 1, 100, 256)
+    assert (found.card.layers, found.card.widths) == (found.layers, (found.width,)) == (depth + 1, (256,))
     assert (found.card.hop, found.card.sample_rate) == (features.hop, 16_000) == (0.01, 16_000)
     assert features.first == FIRST
 
@@ -198,13 +211,57 @@ def test_the_source_names_the_file_by_name_and_digest_and_claims_no_licence_for_
     assert load_upstream("cpc~random").source == {"weights": "random", "seed": "0"}
 
 
-def test_layers_are_z_and_c():
-    found = load_upstream("cpc~random")
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_layers_are_z_and_what_a_network_cut_behind_each_recurrent_layer_says(tmp_path, cell):
+    """So are ZeroSpeech 2021's features of CPC-big: the network is built with fewer layers than its file has."""
+    whole = trained(Shape(width=16, depth=3, cell=cell))
+    save_file(whole, tmp_path / "file.safetensors")
+    found = load(tmp_path / "file.safetensors")
     waves, lengths = torch.randn(2, 3_000, generator=torch.Generator().manual_seed(0)), torch.tensor([3_000, 3_000])
     frames = found.encode(waves, lengths).frames
-    z, c = found.net(waves)
-    assert torch.equal(frames[:, 0], z)
-    assert torch.equal(frames[:, 1], c)
+    assert torch.equal(frames[:, 0], found.net(waves)[0])
+    for depth in (1, 2, 3):
+        cut = fresh(Shape(width=16, depth=depth, cell=cell), 0).requires_grad_(False)
+        cut.load_state_dict(whole, strict=False)
+        assert float((frames[:, depth] - cut(waves)[1]).abs().max()) < 1e-6
+
+
+# ---- CPC2 ------------------------------------------------------------------------------------------------------------
+
+
+def load2(path=None, **more):
+    return Cpc2.load(Spec("", "cpc2", checkpoint=path and str(path), **more)).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("layout", ["published", "training", "training, DataParallel"])
+def test_cpc2_loads_its_own_layout_under_both_names(saved, layout):
+    state = trained(Shape(depth=2))
+    path = saved(LAYOUTS[layout](state))
+    assert same(load2(path).net.state_dict(), state)
+    assert same(load(path).net.state_dict(), state)
+    assert load2(path).card.name == "cpc2"
+    assert (load2(path).card.layers, load2(path).card.parameters) == (3, 2_369_792)
+
+
+def test_cpc2_refuses_another_network_and_says_what_takes_it(saved):
+    with pytest.raises(BadCheckpoint, match=r"file\.pt holds Shape\(width=16, depth=1.*\n.*cpc@file\.pt takes it"):
+        load2(saved({"weights": trained()}))
+
+
+def test_cpc2_without_a_file_says_that_none_is_published():
+    with pytest.raises(BadCheckpoint, match=r"'cpc2' brings no weights") as caught:
+        load2()
+    assert "MarvinLvn/CPC2" in str(caught.value)
+    assert "cpc2~random" in str(caught.value)
+
+
+def test_the_untrained_cpc2_is_that_of_the_card_and_comes_from_the_seed():
+    before = torch.get_rng_state()
+    one, again, other = (load2(random=True, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert one.card == Cpc2.card
+    assert same(one.net.state_dict(), again.net.state_dict())
+    assert not same(one.net.state_dict(), other.net.state_dict())
 
 
 @pytest.mark.skipif(not OURS.is_file(), reason=f"{OURS.name} is not here yet: it is being trained")
@@ -239,7 +296,7 @@ def speechlike(seconds):
 
 
 def farthest(ours, theirs):
-    """The largest difference between our two layers and the two hidden states of the reference, clip by clip."""
+    """The largest difference between our first and last layer and the reference's two hidden states, clip by clip."""
     clips = speechlike((1.0, 0.1, 0.7371, 1.28))
     lengths = torch.tensor([len(clip) for clip in clips])
     together = ours.encode(pad_sequence(clips, batch_first=True), lengths)
@@ -247,7 +304,7 @@ def farthest(ours, theirs):
     for number, clip in enumerate(clips):
         with torch.no_grad():
             states = torch.stack([state[0] for state in theirs([clip])["hidden_states"]])  # padding it does not mask
-        mine = together.frames[number, :, : int(together.lengths[number])]
+        mine = together.frames[number, [0, -1], : int(together.lengths[number])]
         assert mine.shape == states.shape
         worst = max(worst, float((mine - states).abs().max()))
     return worst

@@ -1,7 +1,11 @@
 """Modified CPC (Rivière et al. 2020), our own: trained here on real speech, or any file in the public layout.
 
-Protocol sheet upstreams §6.7 (network), §10.1 (names). Two layers at 100 frames a second: z, what the convolutions see
-of 29 ms, and c, what the recurrent context makes of everything up to there.
+Protocol sheet upstreams §6.7 (networks), §10.1 (names). Layers at 100 frames a second: z, what the convolutions see of
+29 ms, then each layer of the recurrent context, which has heard everything up to there. The last is c.
+
+CPC2 (Kharitonov et al. 2020) has two recurrent layers. So has CPC-big, ZeroSpeech 2021's baseline, as it was used: its
+published features are `--layers 2`, whatever the file has above. `cpc@FILE` takes it as ZeroSpeech released it (a
+training checkpoint) and as https://github.com/bshall/cpc did (v0.1, cut to two layers, under names of its own).
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,12 +25,18 @@ from earbench.kit.weights import file_digest, load_strict, read_state, strip_pre
 
 OURS = Path(__file__).parent / "weights" / "cpc.safetensors"
 FIRST_CONVOLUTION, RECURRENCE = "gEncoder.conv0.weight", "gAR.baseNet.weight_hh_l0"
+RELEASED = {"encoder.conv": "gEncoder.conv", "encoder.norm": "gEncoder.batchNorm", "context.lstm.": "gAR.baseNet."}
+TRAINING = ("mask_emb",)
+"""CPC2's repository can train with masked frames; an encoder masks none."""
 LAYOUT = f"expected the public layout: {FIRST_CONVOLUTION}, {RECURRENCE}, …, bare or below 'weights' or 'gEncoder'"
 
 
 class Cpc(Upstream):
-    """Layers z and c of a CPC network; by default ours, see `weights/cpc.md`."""
+    """z and the recurrent layers of a CPC network; by default ours, see `weights/cpc.md`."""
 
+    published: ClassVar[Shape] = Shape()
+    any_shape: ClassVar[bool] = True
+    ours: ClassVar[Path | None] = OURS
     card = UpstreamCard(
         "cpc",
         "CPC",
@@ -40,35 +50,65 @@ class Cpc(Upstream):
         normalise=False,
         parity="run",
     )
-    sample_rate, hop, layers = SAMPLE_RATE, STEP / SAMPLE_RATE, 2
+    sample_rate, hop = SAMPLE_RATE, STEP / SAMPLE_RATE
 
-    def __init__(self, net: CpcNet, source: Mapping[str, str], licence: str = card.licence) -> None:
+    def __init__(self, net: CpcNet, source: Mapping[str, str], licence: str | None = None) -> None:
         super().__init__()
         self.net = net
-        self.width = net.shape.width
+        self.layers, self.width = net.shape.depth + 1, net.shape.width
         self.source = source
-        parameters = sum(parameter.numel() for parameter in net.parameters())
-        self.card = replace(type(self).card, licence=licence, parameters=parameters, widths=(self.width,))
+        self.card = replace(
+            type(self).card,
+            licence=licence or type(self).card.licence,
+            parameters=sum(parameter.numel() for parameter in net.parameters()),
+            layers=self.layers,
+            widths=(self.width,),
+        )
 
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
         """Our weights, or those of `spec.checkpoint`; with `~random` a network of the same shape with fresh ones."""
         if spec.random and not spec.checkpoint:
-            return cls(fresh(Shape(), spec.seed), {"weights": "random", "seed": str(spec.seed)})
-        path = Path(spec.checkpoint).expanduser() if spec.checkpoint else OURS
+            return cls(fresh(cls.published, spec.seed), {"weights": "random", "seed": str(spec.seed)})
+        path = Path(spec.checkpoint).expanduser() if spec.checkpoint else cls.ours
+        if path is None:
+            raise BadCheckpoint(
+                f"'{spec.name}' brings no weights",
+                f"{cls.card.weights}; with a file in the layout of CPC_audio, write",
+                f"--upstream {spec.name}@FILE, or {spec.name}~random for the untrained twin",
+            )
         state = public_weights(read_state(path), path.name)
         shape = shape_of(state, path.name)
+        if not cls.any_shape and shape != cls.published:
+            raise BadCheckpoint(
+                f"{path.name} holds {shape}, not {cls.published}", f"--upstream cpc@{path.name} takes it"
+            )
         if spec.random:
             return cls(fresh(shape, spec.seed), {"weights": "random", "seed": str(spec.seed)})
         net = CpcNet(shape)
-        load_strict(net, state)
+        load_strict(net, state, ignore=TRAINING)
         licence = "that of the file" if spec.checkpoint else cls.card.licence
         return cls(net, {"weights": path.name, "sha256": file_digest(path)}, licence)
 
     def encode(self, waves: Tensor, lengths: Tensor) -> Features:
         counts = frame_counts(lengths)
-        frames = torch.stack(self.net(waves, lengths), dim=1)
+        frames = torch.stack(self.net.states(waves, lengths), dim=1)
         return Features(frames, counts, hop=self.hop, first=FIRST)
+
+
+class Cpc2(Cpc):
+    """CPC2: two recurrent layers, and no weights of ours."""
+
+    published, any_shape, ours = Shape(depth=2), False, None
+    card = replace(
+        Cpc.card,
+        name="cpc2",
+        family="CPC2",
+        licence="MIT",
+        weights="https://github.com/MarvinLvn/CPC2 trains it and links no file",
+        parameters=2_369_792,
+        layers=3,
+    )
 
 
 def public_weights(file: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -80,10 +120,22 @@ def public_weights(file: Mapping[str, Any], name: str) -> dict[str, Any]:
         if isinstance(file.get(key), Mapping):
             file = file[key]
             break
-    state = strip_prefix({str(key): value for key, value in file.items()}, ("module.",))
+    state = strip_prefix({public_name(str(key)): value for key, value in file.items()}, ("module.",))
     if not all(isinstance(state.get(key), Tensor) for key in (FIRST_CONVOLUTION, RECURRENCE)):
         raise BadCheckpoint(f"{name} holds no CPC network", LAYOUT, f"found: {', '.join(list(state)[:4])}, …")
     return state
+
+
+def public_name(key: str) -> str:
+    """The name in CPC_audio's files of what bshall's release of CPC-big calls `key`; other names stay.
+
+    >>> public_name("encoder.norm0.weight"), public_name("gEncoder.conv0.bias")
+    ('gEncoder.batchNorm0.weight', 'gEncoder.conv0.bias')
+    """
+    for theirs, public in RELEASED.items():
+        if key.startswith(theirs):
+            return public + key.removeprefix(theirs)
+    return key
 
 
 def shape_of(state: Mapping[str, Any], name: str) -> Shape:

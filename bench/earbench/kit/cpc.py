@@ -13,9 +13,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 KERNELS, STRIDES, PADDINGS = (10, 8, 4, 4, 4), (5, 4, 2, 2, 2), (3, 2, 1, 1, 1)
+RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 SAMPLE_RATE, STEP = 16_000, 160
 FIRST = 79 / SAMPLE_RATE
 """The centre of frame 0 in seconds: it sees 465 samples, of which 153 lie in the padding on the left."""
@@ -46,6 +48,11 @@ class CpcNet(nn.Module):
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z = self.gEncoder(waves, lengths)
         return z, self.gAR(z)
+
+    def states(self, waves: Tensor, lengths: Tensor) -> list[Tensor]:
+        """z, then what each recurrent layer says of it, the lowest first; the last is c."""
+        z: Tensor = self.gEncoder(waves, lengths)
+        return [z, *self.gAR.levels(z)]
 
 
 class Convolutions(nn.Module):
@@ -122,6 +129,18 @@ class Context(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         context: Tensor = self.baseNet(z)[0]
         return context
+
+    def levels(self, z: Tensor) -> list[Tensor]:
+        """The output of each recurrent layer, which torch keeps to itself for all but the last."""
+        states = [z]
+        with torch.device("meta"):
+            single = type(self.baseNet)(z.shape[2], z.shape[2], batch_first=True)
+        for level in range(self.baseNet.num_layers):
+            weights: dict[str, Tensor] = {
+                f"{name}_l0": self.baseNet.get_parameter(f"{name}_l{level}") for name in RECURRENT
+            }
+            states.append(functional_call(single, weights, (states[-1],))[0])
+        return states[1:]
 
 
 def fresh(shape: Shape, seed: int) -> CpcNet:

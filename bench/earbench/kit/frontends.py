@@ -189,10 +189,12 @@ def power(spectrum: Tensor) -> Tensor:
 # ---- along time, over true frames only -------------------------------------------------------------------------------
 
 
-def with_deltas(frames: Tensor, counts: Tensor) -> Tensor:
-    """Frames, their slopes and the slopes of these, side by side: three times the width."""
-    slopes = deltas(frames, counts)
-    return torch.cat([frames, slopes, deltas(slopes, counts)], -1)
+def with_deltas(frames: Tensor, counts: Tensor, order: int = 2) -> Tensor:
+    """Frames, their slopes, the slopes of these and so on up to `order`, side by side."""
+    parts = [frames]
+    for _ in range(order):
+        parts.append(deltas(parts[-1], counts))
+    return torch.cat(parts, -1)
 
 
 def deltas(frames: Tensor, counts: Tensor, reach: int = 2) -> Tensor:

@@ -1,0 +1,25 @@
+"""Self-attention that padding cannot reach, and the way BERT's descendants draw their first weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, counts: Tensor) -> Tensor:
+    """What each frame gathers from the true frames of its clip: all [clip, time, width], `counts` [clip] true frames.
+
+    Scores are divided by the root of a head's width. Frames beyond a clip's end gather too; nobody gathers them.
+    """
+    true = torch.arange(key.shape[1], device=key.device) < counts[:, None]
+    parts = [part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (query, key, value)]
+    gathered = functional.scaled_dot_product_attention(*parts, attn_mask=true[:, None, None])
+    return gathered.transpose(1, 2).flatten(2)
+
+
+def draw_as_bert(module: nn.Module) -> None:
+    """For `nn.Module.apply`: linear weights of deviation 0.02 around 0, no bias."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

@@ -1,8 +1,8 @@
 """APC and VQ-APC (Chung et al. 2019, 2020): recurrent networks that predict frames to come.
 
 Written after s3prl's upstream/apc, whose checkpoints these are. Layers are the outputs of the recurrent layers, from
-the second on with their input added; they look back only, so that no padding ever reaches them. VQ-APC chooses a code
-for each frame of its last layer; s3prl trains with them and exposes none, here they are the group "codes".
+the second on with their input added; they look back only, so that no padding ever reaches them. VQ-APC predicts from
+codes of its last layer. s3prl exposes that layer before the codes are chosen, so no feature depends on the codebook.
 """
 
 from __future__ import annotations
@@ -16,22 +16,21 @@ from torch import Tensor, nn
 
 from earbench.contract import Features, UpstreamCard
 from earbench.errors import BadCheckpoint
-from earbench.kit.from_file import FromFile, depth, setting, size, without
-from earbench.kit.predictive import PREDICTION, Codebooks, books_of, read_predictive, with_codes
-from earbench.kit.spectra import SAMPLE_RATE, Spectra, Spectrogram
+from earbench.kit.from_file import FromFile, depth, setting, size
+from earbench.kit.predictive import read_predictive
+from earbench.kit.spectra import HAMMING, SAMPLE_RATE, Spectra, Spectrogram
 
 RECURRENCE = ".weight_hh_l0"
 
 
 @dataclass(frozen=True)
 class ApcShape:
-    """`books` are the size and the width of each codebook; with `residual` layers add their input."""
+    """With `residual`, layers from the second on add their input."""
 
-    spectra: Spectra = Spectra("hamming")
+    spectra: Spectra = HAMMING
     width: int = 512
     layers: int = 3
     residual: bool = True
-    books: tuple[tuple[int, int], ...] = ()
 
     @property
     def hop(self) -> float:
@@ -39,14 +38,13 @@ class ApcShape:
 
 
 class ApcNet(nn.Module):
-    """Frames [clip, time, band] to the layers [clip, layer, time, width]; `vq_layers` makes codes of the last."""
+    """Frames [clip, time, band] to the layers [clip, layer, time, width]."""
 
     def __init__(self, shape: ApcShape) -> None:
         super().__init__()
         self.residual = shape.residual
         inputs = [shape.spectra.width] + [shape.width] * (shape.layers - 1)
         self.rnn_layers = nn.ModuleList(nn.GRU(width, shape.width, batch_first=True) for width in inputs)
-        self.vq_layers = Codebooks(shape.books)
 
     def forward(self, frames: Tensor) -> Tensor:
         layers: list[Tensor] = []
@@ -73,6 +71,7 @@ class Apc(FromFile):
         parity="run",
     )
     published: ClassVar[ApcShape] = ApcShape()
+    quantised: ClassVar[bool] = False
     build = ApcNet
 
     def __init__(self, net: nn.Module, shape: ApcShape, source: Mapping[str, str]) -> None:
@@ -84,27 +83,27 @@ class Apc(FromFile):
         spectra, settings, state = read_predictive(file)
         layers = depth(state, "rnn_layers.", RECURRENCE)
         width = size(state, f"rnn_layers.0{RECURRENCE}")[1]
-        shape = ApcShape(spectra, width, layers, setting(settings, "residual", bool), books_of(state))
-        if bool(shape.books) != bool(cls.published.books):
+        shape = ApcShape(spectra, width, layers, setting(settings, "residual", bool))
+        quantised = settings.get("vq") is not None
+        if quantised != cls.quantised:
             raise BadCheckpoint(
-                f"it has {len(shape.books)} codebooks, '{cls.card.name}' {len(cls.published.books)}",
-                "apc@FILE takes files without, vq_apc@FILE those with codebooks",
+                f"it was trained {'with' if quantised else 'without'} a codebook, unlike '{cls.card.name}'",
+                "apc@FILE takes files without, vq_apc@FILE those with a codebook",
             )
-        return shape, without(state, PREDICTION)
+        return shape, state
 
     def encode(self, waves: Tensor, lengths: Tensor) -> Features:
         frames, counts = self.spectrogram(waves, lengths)
-        return with_codes(self.net(frames), counts, self.net.vq_layers, self.shape.spectra)
+        return Features(self.net(frames), counts, hop=self.hop, first=self.shape.spectra.first)
 
 
 class VqApc(Apc):
-    """The same with one codebook of 512, behind the last layer."""
+    """The same network, trained with a codebook of 512 behind its last layer."""
 
     card = replace(
         Apc.card,
         name="vq_apc",
         family="VQ-APC",
         weights="https://huggingface.co/leo19941227/apc_series/resolve/main/vq_apc_360hr.ckpt",
-        parameters=4_589_056,
     )
-    published = ApcShape(books=((512, 512),))
+    quantised = True

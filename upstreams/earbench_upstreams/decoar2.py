@@ -22,11 +22,11 @@ from earbench.errors import BadCheckpoint
 from earbench.kit.attention import attend, draw_as_bert
 from earbench.kit.from_file import FromFile, depth, section, size
 from earbench.kit.frontends import zeroed
-from earbench.kit.spectra import SAMPLE_RATE, Spectra, Spectrogram
+from earbench.kit.spectra import HAMMING, SAMPLE_RATE, Spectrogram
 from earbench.kit.weights import modern_weight_norm
 
-BANDS, HEAD, EVERY = 80, 64, 2
-"""Bands of the front end, the width of an attention head (which no file states), and the frames per frame."""
+HEAD, EVERY = 64, 2
+"""The width of an attention head, which no file states, and which frames of the front end go on."""
 KEPT = ("post_extract_proj.", "encoder.")
 INPUT, POSITIONS, INNER = "post_extract_proj.weight", "encoder.pos_conv.0.weight_v", ".fc1.weight"
 
@@ -73,7 +73,7 @@ class DecoarNet(nn.Module):
 
     def __init__(self, shape: DecoarShape) -> None:
         super().__init__()
-        self.post_extract_proj = nn.Linear(BANDS, shape.width)
+        self.post_extract_proj = nn.Linear(HAMMING.width, shape.width)
         around = nn.Conv1d(shape.width, shape.width, shape.kernel, padding=shape.kernel // 2, groups=shape.groups)
         nn.init.normal_(around.weight, std=(4 / (shape.kernel * shape.width)) ** 0.5)
         nn.init.zeros_(around.bias)
@@ -112,14 +112,16 @@ class Decoar2(FromFile):
 
     def __init__(self, net: nn.Module, shape: DecoarShape, source: Mapping[str, str]) -> None:
         super().__init__(net, shape, source)
-        self.spectrogram = Spectrogram(Spectra("hamming", BANDS))
+        self.spectrogram = Spectrogram(HAMMING)
 
     @classmethod
     def read(cls, file: Mapping[str, Any]) -> tuple[DecoarShape, dict[str, Tensor]]:
         state = {key: value for key, value in section(file, "model").items() if key.startswith(KEPT)}
         width, inputs = size(state, INPUT)
-        if inputs != BANDS or width % HEAD:
-            raise BadCheckpoint(f"its {INPUT} is {(width, inputs)}; expected {BANDS} bands and heads {HEAD} wide")
+        if inputs != HAMMING.width or width % HEAD:
+            raise BadCheckpoint(
+                f"its {INPUT} is {(width, inputs)}; expected {HAMMING.width} bands and heads {HEAD} wide"
+            )
         _, per_group, kernel = size(state, POSITIONS, 3)
         blocks = depth(state, "encoder.layers.", INNER)
         shape = DecoarShape(width, size(state, f"encoder.layers.0{INNER}")[0], blocks, kernel, width // per_group)

@@ -13,112 +13,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from earbench.contract import Features, UpstreamCard
 from earbench.errors import BadCheckpoint
-from earbench.kit.attention import attend, draw_as_bert
 from earbench.kit.from_file import FromFile, depth, only, section, setting, size
+from earbench.kit.masked import ACTIVATIONS, MaskedNet, MaskedShape
 from earbench.kit.spectra import SAMPLE_RATE, Spectra, Spectrogram
 
-ACTIVATIONS = {"gelu": functional.gelu, "relu": functional.relu, "swish": functional.silu}
 INPUT = "input_representations.spec_transform.weight"
 BLOCK = "encoder.layer."
 INNER, QUERY = ".intermediate.dense.weight", ".attention.self.query.weight"
-
-
-@dataclass(frozen=True)
-class MaskedShape:
-    """`longest` is how many frames go through together (0: all of a clip), `level` in decibels (None: as it comes).
-
-    With `shared` all blocks are one, applied `blocks` times.
-    """
-
-    spectra: Spectra = Spectra("mel")
-    level: float | None = -25.0
-    width: int = 768
-    inner: int = 3072
-    blocks: int = 3
-    heads: int = 12
-    activation: str = "gelu"
-    epsilon: float = 1e-12
-    shared: bool = False
-    longest: int = 1500
-
-    @property
-    def layers(self) -> int:
-        return self.blocks + 1
-
-    @property
-    def hop(self) -> float:
-        return self.spectra.step / SAMPLE_RATE
-
-
-# ---- the network, with the names of the public files -----------------------------------------------------------------
-
-
-class MaskedNet(nn.Module):
-    """Spectrogram frames [clip, time, band] to all states [clip, state, time, width]."""
-
-    def __init__(self, shape: MaskedShape) -> None:
-        super().__init__()
-        norm = nn.LayerNorm(shape.width, shape.epsilon)
-        transform = nn.Linear(shape.spectra.width, shape.width)
-        self.input_representations = nn.ModuleDict({"spec_transform": transform, "LayerNorm": norm})
-        first = Block(shape)
-        others = [first if shape.shared else Block(shape) for _ in range(shape.blocks - 1)]
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList([first, *others])})
-        self.apply(draw_as_bert)
-
-    def forward(self, frames: Tensor, counts: Tensor) -> Tensor:
-        x = self.input_representations["spec_transform"](frames)
-        x = self.input_representations["LayerNorm"](x + positions(x.shape[1], x.shape[2]).to(x.device))
-        states = [x]
-        for block in self.encoder["layer"]:
-            states.append(block(states[-1], counts))
-        return torch.stack(states, 1)
-
-
-class Block(nn.Module):
-    """Attention, then two layers with a bend between, each added to what came in and normalised after."""
-
-    def __init__(self, shape: MaskedShape) -> None:
-        super().__init__()
-        self.heads, self.activation = shape.heads, shape.activation
-        queries = {name: nn.Linear(shape.width, shape.width) for name in ("query", "key", "value")}
-        self.attention = nn.ModuleDict({"self": nn.ModuleDict(queries), "output": out_of(shape.width, shape)})
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(shape.width, shape.inner)})
-        self.output = out_of(shape.inner, shape)
-
-    def forward(self, x: Tensor, counts: Tensor) -> Tensor:
-        ask, out = self.attention["self"], self.attention["output"]
-        heard = attend(ask["query"](x), ask["key"](x), ask["value"](x), self.heads, counts)
-        x = out["LayerNorm"](out["dense"](heard) + x)
-        inner = ACTIVATIONS[self.activation](self.intermediate["dense"](x))
-        return self.output["LayerNorm"](self.output["dense"](inner) + x)
-
-
-def out_of(inputs: int, shape: MaskedShape) -> nn.ModuleDict:
-    norm = nn.LayerNorm(shape.width, shape.epsilon)
-    return nn.ModuleDict({"dense": nn.Linear(inputs, shape.width), "LayerNorm": norm})
-
-
-def positions(length: int, width: int) -> Tensor:
-    """Sines (even columns) and cosines (odd ones) of the frame number, ever slower to the right: [time, width].
-
-    >>> positions(2, 4)[1].tolist() == [0.8414709568023682, 0.5403022766113281, 0.009999833069741726, 0.9999499917030334]
-    True
-    """
-    columns = torch.arange(width)
-    slowness = 10_000.0 ** ((columns // 2 * 2).double() / width)
-    angles = torch.arange(length, dtype=torch.float64)[:, None] / slowness
-    return torch.where(columns % 2 == 0, angles.sin(), angles.cos()).float()
 
 
 # ---- the encoders ----------------------------------------------------------------------------------------------------
@@ -154,7 +64,7 @@ class Mockingjay(FromFile):
         shape, state = read_masked(file)
         if shape.shared != cls.published.shared:
             raise BadCheckpoint(
-                f"its blocks are {'one and the same' if shape.shared else 'distinct'}, those of '{cls.card.name}' are not",
+                f"its blocks are {'one' if shape.shared else 'distinct'}, those of '{cls.card.name}' are not",
                 "audio_albert@FILE takes files with one block, tera@FILE and mockingjay@FILE all others",
             )
         return shape, state
@@ -224,7 +134,7 @@ def pieces(frames: Tensor, longest: int) -> tuple[Tensor, ...]:
 
 
 def read_masked(file: Mapping[str, Any]) -> tuple[MaskedShape, dict[str, Tensor]]:
-    """Shape and weights of a checkpoint. Its settings are below "Config" in old files, "Upstream_Config" in new ones."""
+    """Shape and weights of a checkpoint; its settings are "Config" in old files, "Upstream_Config" in newer ones."""
     state = section(file, "Transformer")
     stated = next((file[key] for key in ("Config", "Upstream_Config") if is_settings(file.get(key))), None)
     if stated is None:

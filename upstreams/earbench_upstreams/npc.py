@@ -2,7 +2,7 @@
 
 Written after s3prl's upstream/npc, whose checkpoints these are. Layers as s3prl exposes them, in the order in which
 they come about: the output of a convolution block, then what the masked convolution makes of it, and so on upwards;
-last the sum of all masked ones. The codes that s3prl trains with and does not expose are the group "codes".
+last the sum of all masked ones. It is trained to predict from codes of that sum, on which no layer depends.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch.nn import functional
 
 from earbench.contract import Features, UpstreamCard
 from earbench.errors import BadCheckpoint
-from earbench.kit.from_file import FromFile, depth, only, setting, size, without
+from earbench.kit.from_file import FromFile, depth, only, setting, size
 from earbench.kit.frontends import zeroed
-from earbench.kit.predictive import PREDICTION, Codebooks, books_of, read_predictive, with_codes
-from earbench.kit.spectra import SAMPLE_RATE, Spectra, Spectrogram
+from earbench.kit.predictive import read_predictive
+from earbench.kit.spectra import HAMMING, SAMPLE_RATE, Spectra, Spectrogram
 
 ACTIVATIONS = {"relu": functional.relu, "tanh": torch.tanh}
 CONVOLUTION = ".conv.weight"
@@ -33,7 +33,7 @@ class NpcShape:
     So no masked layer hears the `mask` frames around its own, however far its block spreads them.
     """
 
-    spectra: Spectra = Spectra("hamming")
+    spectra: Spectra = HAMMING
     width: int = 512
     blocks: int = 4
     kernel: int = 15
@@ -41,7 +41,6 @@ class NpcShape:
     residual: bool = True
     batch_norm: bool = True
     activation: str = "relu"
-    books: tuple[tuple[int, int], ...] = ((64, 128),) * 4
 
     @property
     def layers(self) -> int:
@@ -90,7 +89,7 @@ class MaskedConvolution(nn.Module):
 
 
 class NpcNet(nn.Module):
-    """Frames [clip, time, band] to the layers [clip, layer, time, width]; `vq_layers` makes codes of the last."""
+    """Frames [clip, time, band] to the layers [clip, layer, time, width]."""
 
     def __init__(self, shape: NpcShape) -> None:
         super().__init__()
@@ -102,7 +101,6 @@ class NpcNet(nn.Module):
             MaskedConvolution(shape.width, shape.kernel, shape.mask + 2 * number)
             for number in range(1, shape.blocks + 1)
         )
-        self.vq_layers = Codebooks(shape.books)
 
     def forward(self, frames: Tensor, counts: Tensor) -> Tensor:
         """What lies beyond a clip's `counts` is made zero wherever a convolution looks: its own padding, alone."""
@@ -123,7 +121,7 @@ class Npc(FromFile):
         "NPC",
         "Apache-2.0",
         weights="https://huggingface.co/leo19941227/apc_series/resolve/main/npc_360hr.ckpt",
-        parameters=0,
+        parameters=19_273_728,
         sample_rate=SAMPLE_RATE,
         hop=0.01,
         layers=9,
@@ -152,12 +150,11 @@ class Npc(FromFile):
             setting(settings, "residual", bool),
             "blocks.0.bn1.weight" in state,
             setting(settings, "activate", str, "relu"),
-            books_of(state),
         )
         if shape.activation not in ACTIVATIONS or not 0 < shape.mask + 2 * shape.blocks < kernel:
             raise BadCheckpoint(f"its settings describe no network: {shape}")
-        return shape, without(state, PREDICTION)
+        return shape, state
 
     def encode(self, waves: Tensor, lengths: Tensor) -> Features:
         frames, counts = self.spectrogram(waves, lengths)
-        return with_codes(self.net(frames, counts), counts, self.net.vq_layers, self.shape.spectra)
+        return Features(self.net(frames, counts), counts, hop=self.hop, first=self.shape.spectra.first)

@@ -13,8 +13,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, counts: Tensor
     Scores are divided by the root of a head's width. Frames beyond a clip's end gather too; nobody gathers them.
     """
     true = torch.arange(key.shape[1], device=key.device) < counts[:, None]
-    parts = [part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (query, key, value)]
-    gathered = functional.scaled_dot_product_attention(*parts, attn_mask=true[:, None, None])
+    query, key, value = (part.view(*part.shape[:2], heads, -1).transpose(1, 2) for part in (query, key, value))
+    gathered = functional.scaled_dot_product_attention(query, key, value, attn_mask=true[:, None, None])
     return gathered.transpose(1, 2).flatten(2)
 
 

@@ -1,8 +1,9 @@
 """Checkpoints of fairseq, unilm and s3prl in the terms of transformers (protocol sheet §2.5, §7.3, §9.1, §10.6).
 
 fairseq and unilm write `model` beside `cfg` (in parts, or flat as unilm's) or, in old files, `args`. s3prl's converted
-files hold the same tensors as `model_weight`, beside `model_cfg` and `task_cfg`. Sizes are read off the tensors; the
-settings say what no shape shows: strides, heads, where the norms sit, how the waves of training were scaled.
+files hold the same tensors as `model_weight`, beside `model_cfg` and `task_cfg`; its distilled ones as `Distiller`,
+beside `Config`. Sizes are read off the tensors; the settings say what no shape shows: strides, heads, where the norms
+sit, how the waves of training were scaled.
 
 Where they were normalised, features are those of transformers, which adds 1e-7 to the variance. fairseq adds 1e-5: its
 waves are 5 % smaller for a clip at -40 dB, which a Large model with biased convolutions hears.
@@ -26,7 +27,7 @@ from earbench.kit.weights import file_digest, read_state
 
 PRETRAINING = {
     "wav2vec2": r"mask_emb|quantizer\..+|project_q\..+|final_proj\..+|target_glu\..+",
-    "hubert": r"mask_emb|label_embs_concat|final_proj\..+|target_glu\..+",
+    "hubert": r"mask_emb|label_embs_concat|final_proj\..+|target_glu\..+|output_layer\..+",
     "wavlm": r"mask_emb",
 }
 """By kind, the tensors that only pre-training needs; the kinds are those that `read_checkpoint` knows."""
@@ -129,6 +130,9 @@ def _parts(found: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any],
     if "model_weight" in found:
         layout, weights = "s3prl", found["model_weight"]
         model, task = _fields(found.get("model_cfg")), _fields(found.get("task_cfg"))
+    elif "Distiller" in found:
+        layout, weights = "s3prl distiller", found["Distiller"]
+        model, task = _distilled(_fields(_fields(found.get("Config")).get("distiller"))), {}
     else:
         layout, weights = "fairseq", found.get("model")
         whole = _fields(found.get("cfg")) or _fields(found.get("args"))
@@ -136,12 +140,23 @@ def _parts(found: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any],
     if not isinstance(weights, Mapping) or not model:
         raise BadCheckpoint(
             f"no checkpoint of fairseq, unilm or s3prl; it holds {', '.join(map(str, list(found)[:4])) or 'nothing'}",
-            "expected `model` with `cfg` or `args`, or `model_weight` with `model_cfg` and `task_cfg`",
+            "expected `model` with `cfg` or `args`, or `model_weight` with `model_cfg` and `task_cfg`,",
+            "or `Distiller` with `Config`",
             "a model of transformers is given by its folder",
         )
     if strangers := [str(key) for key, value in weights.items() if not isinstance(value, Tensor)]:
         raise BadCheckpoint(f"{strangers[0]} is no tensor")
     return {str(key): value for key, value in weights.items()}, {**model, **task}, layout
+
+
+def _distilled(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a distiller by fairseq's names; empty if there are none. It has no norm before its projection."""
+    if (attention := settings.get("attention_type", "original")) != "original":
+        raise BadCheckpoint(f"another network than those of transformers: attention_type={attention!r}")
+    if (tasks := settings.get("task_emb_type")) in ("add", "concat"):
+        raise BadCheckpoint(f"task_emb_type={tasks!r}: each teacher layer would have features of its own")
+    stated = {"conv_feature_layers": settings.get("extractor_conv_feature_layers", CONVOLUTIONS)}
+    return {**settings, **stated, "feat_proj_layer_norm": False} if settings else {}
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -205,6 +220,8 @@ def _config(kind: str, weights: Mapping[str, Tensor], settings: Mapping[str, Any
     if kind == "wavlm":
         table = tensor_shape(weights, "encoder.layers.0.self_attn.relative_attention_bias.", ("weight",), 2)
         found |= {"num_buckets": table[0], "max_bucket_distance": settings.get("max_distance", 1280)}
+    if kind == "hubert" and settings.get("feat_proj_layer_norm") is False:
+        found["feat_proj_layer_norm"] = False
     for key, name in SHOWN.items():
         if name in found and settings.get(key, found[name]) != found[name]:
             raise BadCheckpoint(f"its settings say {key}={settings[key]!r}, its weights {found[name]}")

@@ -145,7 +145,9 @@ def size(state: Mapping[str, Any], key: str, axes: int = 2) -> tuple[int, ...]:
     """The shape of the tensor `key`, which must be there and have that many axes."""
     value = state.get(key)
     if not isinstance(value, Tensor) or value.dim() != axes:
-        found = "missing" if value is None else tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        found = (
+            "missing" if value is None else tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        )
         raise BadCheckpoint(f"expected weights called {key} with {axes} axes, which is {found}")
     return tuple(value.shape)
 

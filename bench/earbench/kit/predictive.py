@@ -1,4 +1,4 @@
-"""What APC, VQ-APC and NPC share in s3prl: the layout of a checkpoint, its front end, and codebooks.
+"""What APC, VQ-APC and NPC share in s3prl: the layout of a checkpoint and its front end.
 
 A file is `{"config": {"data": {"audio"}, "model": {"paras"}}, "model": weights}`. Front end: Kaldi's log mel energies
 under a Hamming window, normalised per clip.
@@ -6,26 +6,20 @@ under a Hamming window, normalised per clip.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
-from earbench.contract import Features
 from earbench.errors import BadCheckpoint
-from earbench.kit.from_file import depth, only, section, setting, size
+from earbench.kit.from_file import only, section, setting, without
 from earbench.kit.spectra import SAMPLE_RATE, Spectra
 
 AUDIO = ("feat_type", "feat_dim", "frame_length", "frame_shift", "decode_wav", "cmvn")
-LOGITS = ".vq_logits.weight"
-PREDICTION = ("postnet.",)
-"""The weights that map the last layer to the spectrogram of training."""
+UNHEARD = ("vq_layers.", "postnet.")
+"""Weights behind the last layer: codes of it, and what maps those to the spectrogram of training."""
 
 
 def read_predictive(file: Mapping[str, Any]) -> tuple[Spectra, dict[str, Any], dict[str, Any]]:
-    """The front end, the settings of the network, and all weights."""
+    """The front end, the settings of the network, and the weights that features depend on."""
     audio = section(file, "config", "data", "audio")
     if strangers := sorted(set(audio) - set(AUDIO)):
         raise BadCheckpoint(f"its settings change Kaldi's features in a way not known here: {', '.join(strangers)}")
@@ -35,41 +29,4 @@ def read_predictive(file: Mapping[str, Any]) -> tuple[Spectra, dict[str, Any], d
         for key, usual in (("frame_length", 25.0), ("frame_shift", 10.0))
     )
     spectra = Spectra("hamming", setting(audio, "feat_dim", int), window, step, cmvn=setting(audio, "cmvn", bool, True))
-    return spectra, section(file, "config", "model", "paras"), section(file, "model")
-
-
-class Codebooks(nn.ModuleList):
-    """Frames [clip, time, width] to codes of that width: each part of a frame becomes the code with the best score.
-
-    `books` are the size of each codebook and the width of its part. In training codes are drawn by their scores.
-    """
-
-    def __init__(self, books: Sequence[tuple[int, int]]) -> None:
-        super().__init__(
-            nn.ModuleDict({"vq_logits": nn.Linear(width, count), "codebook_CxE": nn.Linear(count, width, bias=False)})
-            for count, width in books
-        )
-        self.widths = [width for _, width in books]
-
-    def forward(self, frames: Tensor) -> Tensor:
-        parts = frames.split(self.widths, dim=2)
-        return torch.cat([self._code(book, part) for book, part in zip(self, parts, strict=True)], 2)
-
-    @staticmethod
-    def _code(book: Any, part: Tensor) -> Tensor:
-        best = book["vq_logits"](part).argmax(2)
-        return functional.embedding(best, book["codebook_CxE"].weight.T)
-
-
-def with_codes(layers: Tensor, counts: Tensor, codebooks: Codebooks, spectra: Spectra) -> Features:
-    """The features of `layers`, with the codes of the last layer as the group "codes" where there are codebooks."""
-    hop, first = spectra.step / SAMPLE_RATE, spectra.first
-    groups = {"codes": Features(codebooks(layers[:, -1])[:, None], counts, hop, first)} if len(codebooks) else {}
-    return Features(layers, counts, hop, first, groups=groups)
-
-
-def books_of(state: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
-    """Size and width of each codebook below `vq_layers`; empty if there are none."""
-    count = depth(state, "vq_layers.", LOGITS)
-    found = [size(state, f"vq_layers.{book}{LOGITS}") for book in range(count)]
-    return tuple((codes, width) for codes, width in found)
+    return spectra, section(file, "config", "model", "paras"), without(section(file, "model"), UNHEARD)

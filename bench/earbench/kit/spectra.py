@@ -62,6 +62,10 @@ class Spectra:
         return 0.0 if self.centred else self.window / 2 / SAMPLE_RATE
 
 
+MEL, HAMMING = Spectra("mel"), Spectra("hamming")
+"""What the published Mockingjay family hears; what APC, NPC and DeCoAR 2.0 do."""
+
+
 class Spectrogram(nn.Module):
     """Waves to frames [clip, time, width] and how many are true. Its tables are computed, so they are no weights."""
 

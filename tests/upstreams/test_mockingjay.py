@@ -247,9 +247,9 @@ def test_other_weights_are_refused(saved):
         load(saved({"model": {}}))
     with pytest.raises(BadCheckpoint, match=r"left over \(1\): head"):
         load(saved({**kept, "Transformer": {**kept["Transformer"], "head": torch.ones(1)}}))
-    with pytest.raises(BadCheckpoint, match=r"missing \(1\): encoder.layer.1.output.dense.bias"):
+    with pytest.raises(BadCheckpoint, match=r"missing \(1\): encoder\.layer\.1\.output\.dense\.bias"):
         load(saved({**kept, "Transformer": {k: v for k, v in weights(80).items() if "1.output.dense.b" not in k}}))
-    with pytest.raises(BadCheckpoint, match="expected weights called .* which is str"):
+    with pytest.raises(BadCheckpoint, match=r"expected weights called .* which is str"):
         load(saved({**kept, "Transformer": {"input_representations.spec_transform.weight": "text"}}))
 
 

@@ -3,9 +3,9 @@
 Unverified: that the hub's `ntu-spml/distilhubert` is a `HubertModel` of two blocks without the layer norm before its
 projection. The parameter count of this description equals that of the original without its heads.
 
-`distilhubert@FILE.ckpt` takes s3prl's own file, `distilhubert_ls960_4-8-12.ckpt` of the hub's `leo19941227/distilhubert`:
-its heads, which predict blocks 4, 8 and 12 of the teacher, are dropped. State 0 is the input of block 1; s3prl gives
-the projection before the positional convolution there, and what its heads predict as three states more.
+`distilhubert@FILE.ckpt` takes s3prl's own file (hub: `leo19941227/distilhubert`, `distilhubert_ls960_4-8-12.ckpt`). Its
+heads, which predict blocks 4, 8 and 12 of the teacher, are dropped. State 0 is the input of block 1; s3prl has what the
+positional convolution gets there, and what its heads predict as three states more.
 """
 
 from earbench.kit.hf import published

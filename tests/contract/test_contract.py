@@ -1,10 +1,11 @@
 """Every installed plugin faces every check that `bench check` runs for a submitter.
 
-Published transformers models are built small and random here: the same code, the published kernels and norms. Weights
-that are shipped face the same checks in the tests of their own encoder.
+Published transformers models, and encoders of one file, are built small and random here: the same code, the published
+kernels and norms. Weights that are shipped face the same checks in the tests of their own encoder.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from earbench.checks import task as check_task
 from earbench.checks import upstream as check_upstream
 from earbench.commands import ANY_ENCODER
 from earbench.contract import Spec, Upstream
+from earbench.kit.from_file import FromFile
 from earbench.kit.hf import Pretrained
 from earbench.plan import load_task, load_upstream
 
@@ -40,11 +42,19 @@ def small(name: str) -> Upstream:
     if shape := getattr(plugin, "published", None):
         plugin = type(plugin.__name__, (plugin,), {"published": replace(shape, width=32)})
         return plugin.load(Spec(text=name, name=name, random=True)).requires_grad_(False)
+    if isinstance(plugin, type) and issubclass(plugin, FromFile):
+        return plugin.twin(small_shape(plugin.published), 0).eval().requires_grad_(False)
     if not isinstance(plugin, Pretrained):
         return load_upstream(name if plugin.card.pretraining == "none" else f"{name}~random")
     facts = {**plugin.facts, **SMALL}
     card = replace(plugin.card, parameters=None, layers=None, widths=())
     return replace(plugin, card=card, facts=facts).load(Spec(text=name, name=name, random=True))
+
+
+def small_shape(published: Any) -> Any:
+    """A narrow, shallow network of the published kind."""
+    sizes = {"width": 128, "inner": 64, "blocks": 2, "heads": 2}
+    return replace(published, **{name: value for name, value in sizes.items() if hasattr(published, name)})
 
 
 @pytest.mark.parametrize("name", sorted(set(registry.names("upstream")) - set(SCHEMES)))

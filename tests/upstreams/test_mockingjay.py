@@ -6,6 +6,7 @@ pretrain/{mockingjay,tera,audio_albert}/config_model*.yaml, the parts of pretrai
 
 import argparse
 import copy
+import os
 
 import pytest
 import torch
@@ -251,6 +252,21 @@ def test_other_weights_are_refused(saved):
         load(saved({**kept, "Transformer": {k: v for k, v in weights(80).items() if "1.output.dense.b" not in k}}))
     with pytest.raises(BadCheckpoint, match=r"expected weights called .* which is str"):
         load(saved({**kept, "Transformer": {"input_representations.spec_transform.weight": "text"}}))
+
+
+class Trap:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
+def test_an_optimiser_in_a_file_does_not_run(saved, tmp_path, new):
+    found = load(saved({**new_file(CONFIG), "Optimizer": Trap(tmp_path / "marker")}, new))
+    assert found.layers == BLOCKS + 1
+    assert not (tmp_path / "marker").exists()
 
 
 def test_one_block_and_several_are_told_apart(saved):

@@ -64,20 +64,20 @@ class FromFile(Upstream):
     def load(cls, spec: Spec) -> Upstream:
         path = given_file(spec, cls.card)
         if path is None:
-            return cls._twin(cls.published, spec.seed)
+            return cls.twin(cls.published, spec.seed)
         try:
             shape, state = cls.read(read_state(path))
             if spec.random:
-                return cls._twin(shape, spec.seed)
-            with torch.device("meta"):
-                net = cls.build(shape)
+                return cls.twin(shape, spec.seed)
+            net = fresh(lambda: cls.build(shape), 0)
             load_strict(net, state)
         except BadCheckpoint as error:
             raise BadCheckpoint(f"{path.name}: {error.args[0]}", *error.hints) from error
         return cls(net, shape, {"weights": path.name, "sha256": file_digest(path)})
 
     @classmethod
-    def _twin(cls, shape: Any, seed: int) -> Upstream:
+    def twin(cls, shape: Any, seed: int) -> Upstream:
+        """The encoder of this shape with weights drawn from `seed`."""
         return cls(fresh(lambda: cls.build(shape), seed), shape, {"weights": "random", "seed": str(seed)})
 
     @classmethod

@@ -107,7 +107,7 @@ def positions(length: int, width: int) -> Tensor:
     """Sines (even columns) and cosines (odd ones) of the frame number, ever slower to the right: [time, width].
 
     >>> [round(value, 4) for value in positions(2, 4)[1].tolist()]
-    [0.8415, 0.5403, 0.01, 1.0]
+    [0.8415, 0.5403, 0.01, 0.9999]
     """
     columns = torch.arange(width)
     slowness = 10_000.0 ** ((columns // 2 * 2).double() / width)

@@ -98,8 +98,20 @@ def test_settings_have_the_type_that_is_expected_of_them():
     found = {"a": 3, "b": True, "c": 0.5, "d": "x", "e": None}
     assert (setting(found, "a", int), setting(found, "b", bool), setting(found, "c", float)) == (3, True, 0.5)
     assert type(setting(found, "a", float)) is float
+    assert setting({"a": "1e-12"}, "a", float) == 1e-12  # as older configurations of s3prl have it
     assert (setting(found, "f", int, 7), setting(found, "d", str, "y")) == (7, "x")
-    for key, kind in (("b", int), ("b", float), ("c", int), ("a", bool), ("e", str), ("f", int), ("d", int)):
+    with pytest.raises(BadCheckpoint, match="its settings say a=nan"):
+        setting({"a": "nan"}, "a", float)
+    for key, kind in (
+        ("b", int),
+        ("b", float),
+        ("c", int),
+        ("a", bool),
+        ("e", str),
+        ("f", int),
+        ("d", int),
+        ("d", float),
+    ):
         with pytest.raises(BadCheckpoint, match=f"its settings say {key}="):
             setting(found, key, kind)
 

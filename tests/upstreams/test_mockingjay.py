@@ -176,6 +176,10 @@ FRONT_ENDS = {
     "Kaldi, slopes once": (changed(audio={**KALDI, "delta": {"order": 1, "win_length": 5}}), 160),
     "in pieces": (changed(task__sequence_length=30), 80),
     "in one piece": (changed(task__sequence_length=0), 80),
+    "settings as they used to be written": (
+        changed(transformer__layer_norm_eps="1e-12", transformer__downsample_rate=1),
+        80,
+    ),
     "another bend": (changed(transformer__hidden_act="swish", transformer__num_attention_heads=4), 80),
     "one block": (changed(transformer__share_layer=True), 80),
 }

@@ -6,8 +6,10 @@ strictly. A subclass of `FromFile` knows the two ends: `read` and `build`.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -98,9 +100,9 @@ def given_file(spec: Spec, card: UpstreamCard) -> Path | None:
     if spec.random:
         return None
     raise BadCheckpoint(
-        f"'{spec.name}' brings no weights",
-        f"they are at {card.weights} ; once the file is here, write",
+        f"'{spec.name}' brings no weights; once they are here, write",
         f"--upstream {spec.name}@{card.weights.rpartition('/')[2]}, or {spec.name}~random for the untrained twin",
+        f"they are at {card.weights}",
     )
 
 
@@ -126,11 +128,12 @@ def section(found: Mapping[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def setting(found: Mapping[str, Any], key: str, kind: type[T], default: T | None = None) -> T:
-    """`found[key]`, which must be a `kind`; whole numbers are also floats, and truth values are no numbers."""
+    """`found[key]`, which must be a `kind`. Truth values are no numbers; a float may be whole, or text like "1e-12"."""
     value = found.get(key, default)
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
+    if kind is float and type(value) in (int, str):
+        with suppress(ValueError, OverflowError):
+            value = float(value)
+    if type(value) is not kind or (type(value) is float and not math.isfinite(value)):
         raise BadCheckpoint(f"its settings say {key}={value!r}, where {kind.__name__} is expected")
     return value
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from earbench.contract import Features, Spec, UpstreamCard
-from earbench.errors import BadCheckpoint
+from earbench.errors import BadCheckpoint, RequestError
 from earbench.kit.from_file import FromFile, depth, only, section, setting, size
 from earbench.kit.weights import file_digest
 
@@ -51,6 +51,11 @@ def test_without_a_file_the_error_says_where_it_is_and_how_to_name_it():
         load()
     assert "https://example.org/pebbles/pebble.ckpt" in str(caught.value)
     assert "--upstream pebble@pebble.ckpt, or pebble~random" in str(caught.value)
+
+
+def test_an_argument_is_refused():
+    with pytest.raises(RequestError, match=r"takes no argument, got ':large'\n  a file is pebble@FILE"):
+        load(argument="large", random=True)
 
 
 def test_the_card_is_that_of_the_network_that_was_loaded(path):

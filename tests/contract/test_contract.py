@@ -42,19 +42,19 @@ def small(name: str) -> Upstream:
     if shape := getattr(plugin, "published", None):
         plugin = type(plugin.__name__, (plugin,), {"published": replace(shape, width=32)})
         return plugin.load(Spec(text=name, name=name, random=True)).requires_grad_(False)
-    if isinstance(plugin, type) and issubclass(plugin, FromFile):
-        return plugin.twin(small_shape(plugin.published), 0).eval().requires_grad_(False)
     if not isinstance(plugin, Pretrained):
+        if isinstance(plugin, type) and issubclass(plugin, FromFile):
+            return plugin.twin(small_shape(plugin.public_shape), 0).eval().requires_grad_(False)
         return load_upstream(name if plugin.card.pretraining == "none" else f"{name}~random")
     facts = {**plugin.facts, **SMALL}
     card = replace(plugin.card, parameters=None, layers=None, widths=())
     return replace(plugin, card=card, facts=facts).load(Spec(text=name, name=name, random=True))
 
 
-def small_shape(published: Any) -> Any:
+def small_shape(public: Any) -> Any:
     """A narrow, shallow network of the published kind."""
     sizes = {"width": 128, "inner": 64, "blocks": 2, "heads": 2}
-    return replace(published, **{name: value for name, value in sizes.items() if hasattr(published, name)})
+    return replace(public, **{name: value for name, value in sizes.items() if hasattr(public, name)})
 
 
 @pytest.mark.parametrize("name", sorted(set(registry.names("upstream")) - set(SCHEMES)))

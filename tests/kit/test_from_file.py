@@ -21,7 +21,7 @@ class PebbleShape:
 
 class Pebble(FromFile):
     card = UpstreamCard("pebble", "pebble", "MIT", "https://example.org/pebbles/pebble.ckpt", parameters=4)
-    published = PebbleShape()
+    public_shape = PebbleShape()
 
     @classmethod
     def read(cls, file):

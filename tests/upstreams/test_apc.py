@@ -70,7 +70,7 @@ def load(path, plugin=Apc, **more):
 def test_networks_have_the_published_names_shapes_and_counts(plugin):
     """Sizes: SUPERB's table, which counts prediction and codes too: 4.11 and 4.63 million."""
     with torch.device("meta"):
-        net = ApcNet(plugin.published)
+        net = ApcNet(plugin.public_shape)
     published = layout(512)
     assert shapes(net.state_dict()) == floats(published)
     assert count(published) == plugin.card.parameters == 4_064_256

@@ -65,7 +65,7 @@ def load(path, **more):
 def test_the_network_has_the_published_names_shapes_and_count():
     """Size: SUPERB's table, 89.84 million."""
     with torch.device("meta"):
-        net = DecoarNet(Decoar2.published)
+        net = DecoarNet(Decoar2.public_shape)
     assert shapes(net.state_dict()) == floats(modern_weight_norm(PUBLISHED))
     assert count(PUBLISHED) == Decoar2.card.parameters == 89_837_696
 

@@ -144,7 +144,7 @@ def load(path, plugin=Tera, **more):
 def test_networks_have_the_published_names_shapes_and_counts(plugin, blocks, parameters):
     """Counts: protocol sheet upstreams §12. Audio ALBERT stores its one block under three names: 52 keys."""
     with torch.device("meta"):
-        net = MaskedNet(plugin.published)
+        net = MaskedNet(plugin.public_shape)
     published = layout(80, 768, 3072, blocks)
     assert shapes(net.state_dict()) == floats(published)
     assert sum(parameter.numel() for parameter in net.parameters()) == plugin.card.parameters == parameters

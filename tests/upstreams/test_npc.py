@@ -104,7 +104,7 @@ def load(path, **more):
 def test_the_network_has_the_published_names_shapes_and_count():
     """Sizes: SUPERB's table, which counts prediction and codes too: 19.38 million."""
     with torch.device("meta"):
-        net = NpcNet(Npc.published)
+        net = NpcNet(Npc.public_shape)
     assert shapes(net.state_dict()) == typed(layout(512))
     assert parameters(layout(512)) == Npc.card.parameters == 19_273_728
     assert parameters(layout(512) | behind(512, 64)) == 19_380_560
@@ -119,7 +119,7 @@ def test_the_layout_of_these_tests_is_that_of_s3prls_network():
 
 
 def test_fresh_masks_are_those_of_s3prls_network():
-    for number, around in enumerate(NpcNet(Npc.published).masked_convs):
+    for number, around in enumerate(NpcNet(Npc.public_shape).masked_convs):
         theirs = module("npc.npc").MaskConvBlock(512, 512, KERNEL, 5 + 2 * number + 2)
         assert torch.equal(around.conv_mask, theirs.conv_mask)
 

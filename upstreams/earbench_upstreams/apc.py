@@ -70,7 +70,7 @@ class Apc(FromFile):
         normalise=False,
         parity="run",
     )
-    published: ClassVar[ApcShape] = ApcShape()
+    public_shape: ClassVar[ApcShape] = ApcShape()
     quantised: ClassVar[bool] = False
     build = ApcNet
 

@@ -107,7 +107,7 @@ class Decoar2(FromFile):
         normalise=False,
         parity="run",
     )
-    published: ClassVar[DecoarShape] = DecoarShape()
+    public_shape: ClassVar[DecoarShape] = DecoarShape()
     build = DecoarNet
 
     def __init__(self, net: nn.Module, shape: DecoarShape, source: Mapping[str, str]) -> None:

@@ -51,7 +51,7 @@ class Mockingjay(FromFile):
         normalise=True,
         parity="run",
     )
-    published: ClassVar[MaskedShape] = MaskedShape(blocks=12, longest=500)
+    public_shape: ClassVar[MaskedShape] = MaskedShape(blocks=12, longest=500)
     build = MaskedNet
 
     def __init__(self, net: nn.Module, shape: MaskedShape, source: Mapping[str, str]) -> None:
@@ -62,7 +62,7 @@ class Mockingjay(FromFile):
     @classmethod
     def read(cls, file: Mapping[str, Any]) -> tuple[MaskedShape, dict[str, Tensor]]:
         shape, state = read_masked(file)
-        if shape.shared != cls.published.shared:
+        if shape.shared != cls.public_shape.shared:
             raise BadCheckpoint(
                 f"its blocks are {'one' if shape.shared else 'distinct'}, those of '{cls.card.name}' are not",
                 "audio_albert@FILE takes files with one block, tera@FILE and mockingjay@FILE all others",
@@ -97,7 +97,7 @@ class Tera(Mockingjay):
         parameters=21_327_360,
         layers=4,
     )
-    published = MaskedShape()
+    public_shape = MaskedShape()
 
 
 class AudioAlbert(Mockingjay):
@@ -112,7 +112,7 @@ class AudioAlbert(Mockingjay):
         parameters=7_151_616,
         layers=4,
     )
-    published = MaskedShape(shared=True)
+    public_shape = MaskedShape(shared=True)
 
 
 def levelled(waves: Tensor, lengths: Tensor, level: float) -> Tensor:

@@ -129,7 +129,7 @@ class Npc(FromFile):
         normalise=False,
         parity="run",
     )
-    published: ClassVar[NpcShape] = NpcShape()
+    public_shape: ClassVar[NpcShape] = NpcShape()
     build = NpcNet
 
     def __init__(self, net: nn.Module, shape: NpcShape, source: Mapping[str, str]) -> None:

@@ -42,11 +42,11 @@ class Shape(Protocol):
 class FromFile(Upstream):
     """An encoder at 16 kHz that brings no weights; `card.weights` is the address of the published file.
 
-    `published` is the shape of that file: what `NAME~random` has. `FILE~random` has the shape of its file.
+    `public_shape` is that of that file: what `NAME~random` has. `FILE~random` has the shape of its file.
     """
 
     sample_rate = 16_000
-    published: ClassVar[Any]
+    public_shape: ClassVar[Any]
 
     def __init__(self, net: nn.Module, shape: Any, source: Mapping[str, str]) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class FromFile(Upstream):
         self.layers, self.width, self.hop = shape.layers, shape.width, shape.hop
         self.card = replace(
             type(self).card,
-            licence=type(self).card.licence if shape == self.published else "that of the file",
+            licence=type(self).card.licence if shape == self.public_shape else "that of the file",
             parameters=sum(parameter.numel() for parameter in net.parameters()),
             hop=self.hop,
             layers=self.layers,
@@ -66,7 +66,7 @@ class FromFile(Upstream):
     def load(cls, spec: Spec) -> Upstream:
         path = given_file(spec, cls.card)
         if path is None:
-            return cls.twin(cls.published, spec.seed)
+            return cls.twin(cls.public_shape, spec.seed)
         try:
             shape, state = cls.read(read_state(path))
             if spec.random:

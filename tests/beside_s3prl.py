@@ -63,6 +63,22 @@ def states(found):
     return lambda clip: torch.stack([state[0] for state in found([clip])["hidden_states"]])
 
 
+@torch.no_grad()
+def farthest_codes(ours, theirs):
+    """The largest difference between the group "codes" of our padded batch and s3prl's codes of clips one by one."""
+    chosen, clips = [], speechlike()
+    for book in theirs.model.vq_layers:
+        book.register_forward_hook(lambda _module, _inputs, output: chosen.append(output[1]))
+    codes = ours.encode(*batch(clips)).groups["codes"]
+    worst = 0.0
+    for number, clip in enumerate(clips):
+        chosen.clear()
+        theirs([clip])
+        found = codes.frames[number, 0, : int(codes.lengths[number])]
+        worst = max(worst, float((found - torch.cat(chosen, 2)[0]).abs().max()))
+    return worst
+
+
 def drawn(layout, seed=4):
     """Random tensors in that layout: no norm is the identity, no bias zero, and sums stay of the order of one."""
     generator = torch.Generator().manual_seed(seed)

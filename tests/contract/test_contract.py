@@ -53,7 +53,9 @@ def small(name: str) -> Upstream:
 
 def small_shape(public: Any) -> Any:
     """A narrow, shallow network of the published kind."""
-    sizes = {"width": 128, "inner": 64, "blocks": 2, "heads": 2}
+    sizes: dict[str, Any] = {"width": 128, "inner": 64, "blocks": 2, "heads": 2}
+    if books := getattr(public, "books", ()):  # their widths add up to that of a frame
+        sizes["books"] = tuple((8, 128 // len(books)) for _ in books)
     return replace(public, **{name: value for name, value in sizes.items() if hasattr(public, name)})
 
 

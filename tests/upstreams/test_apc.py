@@ -9,7 +9,7 @@ import copy
 
 import pytest
 import torch
-from beside_s3prl import count, drawn, expert, farthest, floats, linear, module, shapes, states
+from beside_s3prl import count, drawn, expert, farthest, farthest_codes, floats, linear, module, shapes, states
 
 from earbench.checks import upstream as check_upstream
 from earbench.contract import Spec
@@ -68,14 +68,13 @@ def load(path, plugin=Apc, **more):
 
 @pytest.mark.parametrize("plugin", [Apc, VqApc])
 def test_networks_have_the_published_names_shapes_and_counts(plugin):
-    """Sizes: SUPERB's table, which counts prediction and codes too: 4.11 and 4.63 million."""
+    """Sizes: SUPERB's table, which counts the prediction too: 4.11 and 4.63 million."""
     with torch.device("meta"):
         net = ApcNet(plugin.public_shape)
-    published = layout(512)
+    published = layout(512) | (codes(512, 512) if plugin is VqApc else {})
     assert shapes(net.state_dict()) == floats(published)
-    assert count(published) == plugin.card.parameters == 4_064_256
-    behind = codes(512, 512) if plugin is VqApc else {}
-    assert count(published | prediction(512) | behind) == (4_630_096 if plugin is VqApc else 4_105_296)
+    assert count(published) == plugin.card.parameters == (4_589_056 if plugin is VqApc else 4_064_256)
+    assert count(published | prediction(512)) == (4_630_096 if plugin is VqApc else 4_105_296)
 
 
 @pytest.mark.parametrize("quantised", [False, True])
@@ -100,6 +99,11 @@ def test_every_layer_is_that_of_s3prl_whatever_the_padding(saved, name):
     plugin, content = VARIANTS[name]
     path = saved(copy.deepcopy(content))
     assert farthest(load(path, plugin), states(expert("apc", path))) < 1e-4
+
+
+def test_codes_are_those_of_s3prl(saved):
+    path = saved(file(True))
+    assert farthest_codes(load(path, VqApc), expert("apc", path)) < 1e-6
 
 
 @pytest.mark.parametrize("plugin", [Apc, VqApc])

@@ -8,7 +8,7 @@ import copy
 
 import pytest
 import torch
-from beside_s3prl import count, drawn, expert, farthest, floats, linear, module, shapes, states
+from beside_s3prl import count, drawn, expert, farthest, farthest_codes, floats, linear, module, shapes, states
 
 from earbench.checks import upstream as check_upstream
 from earbench.contract import Spec
@@ -20,7 +20,7 @@ AUDIO = {"feat_type": "fbank", "feat_dim": BANDS, "frame_length": 25, "frame_shi
 
 
 def layout(width=WIDTH, blocks=4, batch_norm=True):
-    """What features depend on. The masks are stored beside the weights that they mask."""
+    """What layers depend on. The masks are stored beside the weights that they mask."""
     found = {}
     for number in range(blocks):
         block = f"blocks.{number}"
@@ -37,12 +37,16 @@ def layout(width=WIDTH, blocks=4, batch_norm=True):
     return found
 
 
-def behind(width=WIDTH, codes=8, books=4):
-    found = linear("postnet", width, BANDS)
+def books(width=WIDTH, codes=8, books=4):
+    found = {}
     for number in range(books):
         found |= linear(f"vq_layers.{number}.vq_logits", width // books, codes)
         found[f"vq_layers.{number}.codebook_CxE.weight"] = (width // books, codes)
     return found
+
+
+def behind(width=WIDTH, codes=8):
+    return books(width, codes) | linear("postnet", width, BANDS)
 
 
 def typed(names):
@@ -102,11 +106,11 @@ def load(path, **more):
 
 
 def test_the_network_has_the_published_names_shapes_and_count():
-    """Sizes: SUPERB's table, which counts prediction and codes too: 19.38 million."""
+    """Sizes: SUPERB's table, which counts the prediction too: 19.38 million."""
     with torch.device("meta"):
         net = NpcNet(Npc.public_shape)
-    assert shapes(net.state_dict()) == typed(layout(512))
-    assert parameters(layout(512)) == Npc.card.parameters == 19_273_728
+    assert shapes(net.state_dict()) == typed(layout(512) | books(512, 64))
+    assert parameters(layout(512) | books(512, 64)) == Npc.card.parameters == 19_339_520
     assert parameters(layout(512) | behind(512, 64)) == 19_380_560
 
 
@@ -139,12 +143,26 @@ def test_every_layer_is_that_of_s3prl_whatever_the_padding(saved, name):
     assert farthest(load(path), states(expert("npc", path))) < 1e-4
 
 
+def test_codes_are_those_of_s3prl(saved):
+    path = saved(file())
+    assert farthest_codes(load(path), expert("npc", path)) < 1e-6
+
+
+def test_a_network_trained_without_codebooks_has_no_codes(saved):
+    content = file(vq=None)
+    content["model"] = {name: value for name, value in content["model"].items() if not name.startswith("vq_layers")}
+    found = load(saved(content))
+    assert found.card.groups == ()
+    assert [one for one in check_upstream.run(found) if not one.ok] == []
+
+
 def test_the_shape_of_the_file_is_that_of_the_encoder(saved):
     found = load(saved(file()))
     features = found.encode(torch.zeros(1, 16_000), torch.tensor([16_000]))
     assert features.frames.shape == (1, 9, 98, WIDTH)
     assert (features.hop, features.first) == (0.01, 0.0125)
-    assert found.card.parameters == parameters(layout())
+    assert found.card.parameters == parameters(layout() | books())
+    assert found.card.groups == ("codes",)
     assert [one for one in check_upstream.run(found) if not one.ok] == []
 
 

@@ -2,13 +2,13 @@
 
 Written after s3prl's upstream/npc, whose checkpoints these are. Layers as s3prl exposes them, in the order in which
 they come about: the output of a convolution block, then what the masked convolution makes of it, and so on upwards;
-last the sum of all masked ones. It is trained to predict from codes of that sum, on which no layer depends.
+last the sum of all masked ones. It is trained to predict from codes of that sum, which are a group here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -19,7 +19,7 @@ from earbench.contract import Features, UpstreamCard
 from earbench.errors import BadCheckpoint
 from earbench.kit.from_file import FromFile, depth, only, setting, size
 from earbench.kit.frontends import zeroed
-from earbench.kit.predictive import read_predictive
+from earbench.kit.predictive import CODES, Codebooks, books_of, code_groups, read_predictive, with_codes
 from earbench.kit.spectra import HAMMING, SAMPLE_RATE, Spectra, Spectrogram
 
 ACTIVATIONS = {"relu": functional.relu, "tanh": torch.tanh}
@@ -41,6 +41,7 @@ class NpcShape:
     residual: bool = True
     batch_norm: bool = True
     activation: str = "relu"
+    books: tuple[tuple[int, int], ...] = ((64, 128),) * 4
 
     @property
     def layers(self) -> int:
@@ -89,7 +90,7 @@ class MaskedConvolution(nn.Module):
 
 
 class NpcNet(nn.Module):
-    """Frames [clip, time, band] to the layers [clip, layer, time, width]."""
+    """Frames [clip, time, band] to the layers [clip, layer, time, width]; `vq_layers` makes codes of the last."""
 
     def __init__(self, shape: NpcShape) -> None:
         super().__init__()
@@ -101,6 +102,7 @@ class NpcNet(nn.Module):
             MaskedConvolution(shape.width, shape.kernel, shape.mask + 2 * number)
             for number in range(1, shape.blocks + 1)
         )
+        self.vq_layers = Codebooks(shape.books)
 
     def forward(self, frames: Tensor, counts: Tensor) -> Tensor:
         """What lies beyond a clip's `counts` is made zero wherever a convolution looks: its own padding, alone."""
@@ -121,13 +123,14 @@ class Npc(FromFile):
         "NPC",
         "Apache-2.0",
         weights="https://huggingface.co/leo19941227/apc_series/resolve/main/npc_360hr.ckpt",
-        parameters=19_273_728,
+        parameters=19_339_520,
         sample_rate=SAMPLE_RATE,
         hop=0.01,
         layers=9,
         widths=(512,),
         normalise=False,
         parity="run",
+        groups=(CODES,),
     )
     public_shape: ClassVar[NpcShape] = NpcShape()
     build = NpcNet
@@ -135,6 +138,8 @@ class Npc(FromFile):
     def __init__(self, net: nn.Module, shape: NpcShape, source: Mapping[str, str]) -> None:
         super().__init__(net, shape, source)
         self.spectrogram = Spectrogram(shape.spectra)
+        self.groups = code_groups(shape.books, self.hop)
+        self.card = replace(self.card, groups=tuple(self.groups))
 
     @classmethod
     def read(cls, file: Mapping[str, Any]) -> tuple[NpcShape, dict[str, Tensor]]:
@@ -150,6 +155,7 @@ class Npc(FromFile):
             setting(settings, "residual", bool),
             "blocks.0.bn1.weight" in state,
             setting(settings, "activate", str, "relu"),
+            books_of(state),
         )
         if shape.activation not in ACTIVATIONS or not 0 < shape.mask + 2 * shape.blocks < kernel:
             raise BadCheckpoint(f"its settings describe no network: {shape}")
@@ -157,4 +163,4 @@ class Npc(FromFile):
 
     def encode(self, waves: Tensor, lengths: Tensor) -> Features:
         frames, counts = self.spectrogram(waves, lengths)
-        return Features(self.net(frames, counts), counts, hop=self.hop, first=self.shape.spectra.first)
+        return with_codes(self.net(frames, counts), counts, self.net.vq_layers, self.shape.spectra)

@@ -19,7 +19,8 @@ from torch.nn.utils.rnn import pad_sequence
 from earbench.contract import Spec, UpstreamCard
 from earbench.errors import BadCheckpoint
 from earbench.kit.fairseq import convolutions, read_checkpoint
-from earbench.kit.hf import CLASSES, Pretrained
+from earbench.kit.hf import Pretrained
+from earbench.kit.hf_models import CLASSES
 from earbench.kit.hub import CONFIG
 from earbench.kit.weights import load_strict, modern_weight_norm
 from earbench_upstreams.hf import HF

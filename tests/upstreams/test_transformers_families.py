@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from earbench.contract import Spec
-from earbench.kit.hf import CLASSES, settings
+from earbench.kit.hf_models import CLASSES, settings
 
 PLUGINS = {
     "hubert": ("HUBERT", "HUBERT_LARGE"),

@@ -31,18 +31,20 @@ def povey_window(size: int) -> Tensor:
     return torch.hann_window(size, periodic=False).pow(0.85)
 
 
-def kaldi_mel_bank(bands: int, size: int, sample_rate: int, low: float = 20.0) -> Tensor:
+def kaldi_mel_bank(
+    bands: int, size: int, sample_rate: int, low: float = 20.0, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Triangles that are straight on the *mel* axis, from `low` hertz to half the sample rate; peaks are near 1.
 
     `size` is the length of the transform: a power of two in Kaldi, not the window. The last frequency belongs to no
-    band.
+    band. torchaudio works in float32, which `dtype` is, transformers in float64.
 
     >>> tuple(kaldi_mel_bank(80, 512, 16_000).shape)
     (257, 80)
     """
     lowest, highest = (1127.0 * math.log(1.0 + hertz / 700.0) for hertz in (low, sample_rate / 2))
-    corners = lowest + torch.arange(bands + 2) * ((highest - lowest) / (bands + 1))
-    bank = triangles(1127.0 * (1.0 + frequencies(size, sample_rate) / 700.0).log(), corners)
+    corners = lowest + torch.arange(bands + 2, dtype=dtype) * ((highest - lowest) / (bands + 1))
+    bank = triangles(1127.0 * (1.0 + frequencies(size, sample_rate).to(dtype) / 700.0).log(), corners)
     bank[-1] = 0.0
     return bank
 

@@ -18,15 +18,18 @@ from earbench.kit.from_file import FromFile
 from earbench.kit.hf import Pretrained
 from earbench.plan import load_task, load_upstream
 
+BLOCKS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+WAVES = {**BLOCKS, "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+SQUEEZED = {**WAVES, "conv_dim": (16,) * 13}
 SMALL = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "conv_dim": (16,) * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 2,
+    "sew": SQUEEZED,
+    "sew-d": SQUEEZED,
+    "audio-spectrogram-transformer": BLOCKS,
+    "wav2vec2-bert": BLOCKS,
+    "whisper": {"d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 64},
+    "clap_audio_model": {"patch_embeds_hidden_size": 8, "depths": (1, 1, 1, 1), "num_attention_heads": (1, 1, 2, 2)},
 }
+"""By kind, what makes a network small; the wav2vec 2.0 family is `WAVES`."""
 SCHEMES = {
     "hf": "needs a model: tests/kit/test_hf.py runs the checks on folders",
     "hear": "needs a module: tests/upstreams/test_hear_modules.py runs the checks on some",
@@ -46,7 +49,7 @@ def small(name: str) -> Upstream:
         if isinstance(plugin, type) and issubclass(plugin, FromFile):
             return plugin.twin(small_shape(plugin.public_shape), 0).eval().requires_grad_(False)
         return load_upstream(name if plugin.card.pretraining == "none" else f"{name}~random")
-    facts = {**plugin.facts, **SMALL}
+    facts = {**plugin.facts, **SMALL.get(plugin.kind, WAVES)}
     card = replace(plugin.card, parameters=None, layers=None, widths=())
     return replace(plugin, card=card, facts=facts).load(Spec(text=name, name=name, random=True))
 

@@ -1,4 +1,4 @@
-"""`hf:ORG/MODEL[@REVISION]` and `hf:DIR`: any speech encoder of the transformers library that takes waves."""
+"""`hf:ORG/MODEL[@REVISION]` and `hf:DIR`: any audio encoder of the transformers library."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """HuBERT (Hsu et al. 2021): masked prediction of clustered features (protocol sheet §7.5)."""
 
-from earbench.kit.hf import LARGE, published
+from earbench.kit.hf import LARGE, XLARGE, published
 
 HUBERT = published(
     "hubert",
@@ -25,4 +25,18 @@ HUBERT_LARGE = published(
     width=1024,
     normalise=True,
     facts={**LARGE, "conv_bias": True},
+)
+
+# As its training settings say, without the biases of convolutions that the hub's copy of Large carries.
+HUBERT_XLARGE = published(
+    "hubert_xlarge",
+    "facebook/hubert-xlarge-ll60k",
+    "hubert",
+    family="HuBERT",
+    licence="apache-2.0",
+    parameters=962_492_544,
+    layers=49,
+    width=1280,
+    normalise=True,
+    facts=XLARGE,
 )

@@ -11,7 +11,7 @@ their mean, weighted by their spectra.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -63,12 +63,12 @@ class SpectrogramTransformer(LibraryEncoder):
 
     def encode(self, waves: Tensor, lengths: Tensor) -> Features:
         chunks, counts = self._chunks(waves, lengths)
-        (states,) = chunks.each(lambda spectra, _: (self._columns(self._states(spectra)),))
+        (states,) = chunks.each(lambda spectra, _: (self._states(spectra, self._columns),))
         return Features(chunks.joined(states, counts), counts, self.hop, self.first)
 
     def embed(self, waves: Tensor, lengths: Tensor) -> Tensor:
         chunks, _ = self._chunks(waves, lengths)
-        (tokens,) = chunks.each(lambda spectra, _: (self._states(spectra)[:, :, :TOKENS].mean(2),))
+        (tokens,) = chunks.each(lambda spectra, _: (self._states(spectra, lambda state: state[:, :TOKENS].mean(1)),))
         return chunks.mean(tokens)
 
     def _chunks(self, waves: Tensor, lengths: Tensor) -> tuple[Chunks, Tensor]:
@@ -78,12 +78,12 @@ class SpectrogramTransformer(LibraryEncoder):
         numbers = ceiling(counts, self.columns)
         return cut(self.front(waves, lengths), spectra, self.longest, self.columns * self.stride, numbers), counts
 
-    def _states(self, spectra: Tensor) -> Tensor:
-        """All states, [chunk, state, token, width]."""
+    def _states(self, spectra: Tensor, view: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `view` makes of the tokens [chunk, token, width] of every state, [chunk, state, …]."""
         output = self.model((spectra - self.mean) / self.deviation, output_hidden_states=True)
-        return torch.stack([*output.hidden_states[:-1], output.last_hidden_state], 1)
+        return torch.stack([view(state) for state in (*output.hidden_states[:-1], output.last_hidden_state)], 1)
 
-    def _columns(self, states: Tensor) -> Tensor:
+    def _columns(self, state: Tensor) -> Tensor:
         """The mean of the rows of frequency in each column of time."""
-        chunks, layers, _, width = states.shape
-        return states[:, :, TOKENS:].reshape(chunks, layers, self.rows, self.columns, width).mean(2)
+        chunks, _, width = state.shape
+        return state[:, TOKENS:].reshape(chunks, self.rows, self.columns, width).mean(1)

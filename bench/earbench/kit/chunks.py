@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-AT_ONCE = 8
-"""Chunks in one pass: ten of ten seconds already fill a small GPU, however short the clips in them are."""
+AT_ONCE = 4
+"""Chunks in one pass: all states of 4 × 30 s of a large encoder are 1 GB, however short the clips in them are."""
 
 
 @dataclass(frozen=True)

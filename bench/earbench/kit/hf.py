@@ -36,6 +36,7 @@ LARGE = {
     "do_stable_layer_norm": True,
 }
 """What the Large models of the wav2vec 2.0 family share (protocol sheet §7.3); the defaults of the classes are Base."""
+XLARGE = {**LARGE, "hidden_size": 1280, "num_hidden_layers": 48, "intermediate_size": 5120}
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,10 @@ class Whisper(LibraryEncoder):
         counts = ceiling(lengths, STEP)
         chunks = cut(waves, lengths, self.longest * STEP, self.longest * STEP, ceiling(counts, self.longest))
         kept = min(self.longest, int(counts.max()))
-        (states,) = chunks.each(lambda pieces, true: (self._states(pieces, true)[:, :, :kept],))
+        (states,) = chunks.each(lambda pieces, true: (self._states(pieces, true, kept),))
         return Features(chunks.joined(states, counts), counts, self.hop, 0.0)
 
-    def _states(self, waves: Tensor, lengths: Tensor) -> Tensor:
-        """All states of chunks of full length, [chunk, state, frame, width]."""
+    def _states(self, waves: Tensor, lengths: Tensor, kept: int) -> Tensor:
+        """All states of chunks of full length, of each the first `kept` frames: [chunk, state, frame, width]."""
         output = self.model(self.front(waves, lengths).transpose(1, 2), output_hidden_states=True)
-        return torch.stack(output.hidden_states, 1)
+        return torch.stack([state[:, :kept] for state in output.hidden_states], 1)

@@ -39,7 +39,7 @@ def _groups(upstream: Upstream) -> list[str]:
     if not upstream.groups:
         return []
     sizes = (f"{name} ({size.layers} of width {size.width})" for name, size in upstream.groups.items())
-    return [f"it has groups of layers besides: {', '.join(sizes)}; NAME is one as a whole, NAME.last and so on a layer"]
+    return [f"groups of layers besides: {', '.join(sizes)}; NAME for all of one, NAME.last or NAME.0 for one of them"]
 
 
 class GroupView(Upstream):

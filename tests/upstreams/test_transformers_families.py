@@ -120,6 +120,15 @@ def test_the_untrained_twin_needs_no_download_and_one_second_gives_49_frames(mon
     assert features.lengths.tolist() == [49]
 
 
+def test_claps_encoder_has_as_many_tensors_as_the_file_on_the_hub():
+    """laion/clap-htsat-fused at 365dea6e has 266 tensors under `audio_model.`, buffers included."""
+    with torch.device("meta"):
+        network = encoder_class("clap_audio_model")(
+            settings({"model_type": "clap_audio_model", "enable_fusion": True}, "")
+        )
+    assert len(network.state_dict()) == 266
+
+
 @pytest.mark.parametrize(("module", "name"), [("whisper", "WHISPER_TINY"), ("clap", "CLAP")])
 def test_the_untrained_twin_of_an_encoder_of_spectrograms_has_the_card_of_the_published_one(module, name, monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a connection was opened"))

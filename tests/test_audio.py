@@ -140,7 +140,7 @@ def test_a_bad_file_is_never_remembered(tmp_path):
 
 def test_another_process_can_use_the_memory_meanwhile(tmp_path, monkeypatch):
     """As another process would, the second caller has a connection of its own, and the first is in mid-work."""
-    monkeypatch.setattr(audio, "REMEMBERED_TOGETHER", 2)
+    monkeypatch.setattr("earbench.memory.REMEMBERED_TOGETHER", 2)
     mine, theirs = ([write_noise(tmp_path / f"{who}{i}.wav", 0.1, seed=i) for i in range(5)] for who in "ab")
     audio.fingerprints(mine, tmp_path / "cache", lambda: audio.fingerprints(theirs, tmp_path / "cache", nothing))
     monkeypatch.setattr(audio, "probe", lambda path: pytest.fail(f"{path} was decoded again"))
@@ -148,7 +148,7 @@ def test_another_process_can_use_the_memory_meanwhile(tmp_path, monkeypatch):
 
 
 def test_what_was_read_before_an_interruption_is_remembered(tmp_path, monkeypatch):
-    monkeypatch.setattr(audio, "REMEMBERED_TOGETHER", 2)
+    monkeypatch.setattr("earbench.memory.REMEMBERED_TOGETHER", 2)
     paths, ticks = [write_noise(tmp_path / f"{i}.wav", 0.1) for i in range(6)], iter([None] * 4)
     with pytest.raises(StopIteration):
         audio.fingerprints(paths, tmp_path / "cache", lambda: next(ticks))

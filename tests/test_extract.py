@@ -14,7 +14,8 @@ from fakes import CountingUpstream, ListedTask, cell, noise_clips, prepared, thi
 from earbench import audio
 from earbench.contract import Clip
 from earbench.errors import BenchError
-from earbench.extract import distinct, encode, estimate_bytes, extract, packs_of
+from earbench.extract import distinct, estimate_bytes, extract, packs_of
+from earbench.forward import encode
 from earbench.plan import ENGINE
 from earbench.store import entries
 

@@ -2,10 +2,8 @@
 
 import hashlib
 import re
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -15,16 +13,15 @@ import numpy as np
 import soundfile
 import soxr
 
-from earbench import files
+from earbench import files, memory
 from earbench.contract import Clip
-from earbench.errors import BadAudio, BenchError
+from earbench.errors import BadAudio
 from earbench.kit import effects
 
 Samples = np.ndarray[Any, np.dtype[np.float32]]
 CUT_OFF = re.compile(r"^(?!RIFF : ).*: (?!4294967295 )\d+ \(should be", re.MULTILINE)
 """What libsndfile notes of a body shorter than its header says. The outer size of a WAV is often wrong where its data
 is whole, and 2**32 - 1 stands for a length that was not known."""
-REMEMBERED_TOGETHER = 1_000
 
 
 @dataclass(frozen=True)
@@ -88,10 +85,13 @@ def _problem(file: Any, samples: Samples) -> str | None:
 
 def fingerprints(paths: Iterable[Path], cache: Path, tick: Callable[[], None]) -> dict[Path, Facts]:
     """Facts of every file. What was read before is remembered by path, size and time."""
-    with _memory(cache) as memory:
-        known = {path: (stamp, facts) for path, stamp, facts in memory.execute("SELECT path, stamp, facts FROM facts")}
-        with ThreadPoolExecutor() as pool:
-            return _gather(list(paths), known, memory, pool, tick)
+    kind = memory.Kind(
+        probe=probe,
+        write=lambda facts: f"{facts.digest} {facts.frames} {facts.sample_rate}",
+        read=_noted,
+        unusable=lambda problem: Facts("", 0, 0, problem),
+    )
+    return memory.facts_of(kind, paths, cache, tick)
 
 
 def durations(
@@ -130,75 +130,23 @@ def _listened(
 
     if not clips:
         return {}
-    with _memory(cache) as memory, ThreadPoolExecutor() as pool:
-        known = dict(memory.execute("SELECT key, seconds FROM durations"))
+    with memory.opened(cache) as table, ThreadPoolExecutor() as pool:
+        known = dict(table.execute("SELECT key, seconds FROM durations"))
         missing = [key for key in clips if key not in known]
         for _ in range(len(clips) - len(missing)):
             tick()
-        for start in range(0, len(missing), REMEMBERED_TOGETHER):
-            keys = missing[start : start + REMEMBERED_TOGETHER]
+        for start in range(0, len(missing), memory.REMEMBERED_TOGETHER):
+            keys = missing[start : start + memory.REMEMBERED_TOGETHER]
             fresh = []
             for key, seconds in zip(keys, pool.map(measured, keys), strict=True):
                 fresh.append((key, seconds))
                 tick()
-            with memory:
-                memory.executemany("INSERT OR REPLACE INTO durations VALUES (?, ?)", fresh)
+            with table:
+                table.executemany("INSERT OR REPLACE INTO durations VALUES (?, ?)", fresh)
             known |= dict(fresh)
     return {key: known[key] for key in clips}
 
 
-@contextmanager
-def _memory(cache: Path) -> Iterator[sqlite3.Connection]:
-    """The table of what was read before; any number of processes may use it."""
-    with files.explained(cache):
-        cache.mkdir(parents=True, exist_ok=True)
-    path = cache / "fingerprints.sqlite"
-    try:
-        with closing(sqlite3.connect(path, timeout=60)) as memory:
-            memory.execute("CREATE TABLE IF NOT EXISTS facts (path TEXT PRIMARY KEY, stamp TEXT, facts TEXT)")
-            memory.execute("CREATE TABLE IF NOT EXISTS durations (key TEXT PRIMARY KEY, seconds REAL)")
-            yield memory
-    except sqlite3.Error as error:
-        hint = "free some space" if "full" in str(error) else "delete it; the audio is then checked once more"
-        raise BenchError(f"cannot use {path}: {error}", hint) from None
-
-
-def _gather(
-    paths: list[Path],
-    known: dict[str, tuple[str, str]],
-    memory: sqlite3.Connection,
-    pool: ThreadPoolExecutor,
-    tick: Callable[[], None],
-) -> dict[Path, Facts]:
-    """Facts by path. They are written now and then: a lock held throughout would shut other processes out."""
-    found: dict[Path, Facts] = {}
-    fresh: list[tuple[str, str, str]] = []
-    for path, (stamp, facts) in zip(paths, pool.map(lambda path: _remembered(path, known), paths), strict=True):
-        found[path] = facts
-        tick()
-        if facts.problem is None and known.get(str(path), ("",))[0] != stamp:
-            fresh.append((str(path), stamp, f"{facts.digest} {facts.frames} {facts.sample_rate}"))
-        if len(fresh) == REMEMBERED_TOGETHER:
-            _remember(fresh, memory)
-            fresh = []
-    _remember(fresh, memory)
-    return found
-
-
-def _remember(fresh: list[tuple[str, str, str]], memory: sqlite3.Connection) -> None:
-    with memory:
-        memory.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", fresh)
-
-
-def _remembered(path: Path, known: dict[str, tuple[str, str]]) -> tuple[str, Facts]:
-    """The file's stamp and facts: from memory if the stamp still holds, else read. Problems are never remembered."""
-    try:
-        state = path.stat()
-    except OSError as error:
-        return "", Facts("", 0, 0, error.strerror or str(error))
-    stamp = f"{state.st_size} {state.st_mtime_ns}"
-    old_stamp, old = known.get(str(path), ("", ""))
-    if old_stamp == stamp:
-        digest, frames, rate = old.split()
-        return stamp, Facts(digest, int(frames), int(rate))
-    return stamp, probe(path)
+def _noted(text: str) -> Facts:
+    digest, frames, rate = text.split()
+    return Facts(digest, int(frames), int(rate))

@@ -35,6 +35,7 @@ Cache = Annotated[Path | None, typer.Option("--cache", help="Keep features and f
 Results = Annotated[Path | None, typer.Option("--results", help="Keep records and boards here.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Data = Annotated[str | None, typer.Option("--data", help="The corpus folder, or 'demo' for the built-in corpus.")]
+Partial = Annotated[bool, typer.Option("--partial", help="Accept a corpus that is not whole; stays off boards.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -43,9 +44,7 @@ def run(
     upstream: Annotated[str, typer.Option(help="Encoders, separated by commas: NAME, NAME@PATH, hf:DIR, NAME~random.")],
     task: Annotated[str, typer.Option(help="Tasks, separated by commas; @SUITE and 'all' are lists of tasks.")],
     data: Data = None,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Accept a corpus that is not whole; stays off boards.")
-    ] = False,
+    partial: Partial = False,
     effort: Annotated[str | None, typer.Option(help="quick, standard or reference.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps, …")] = None,
     dtype: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
@@ -145,6 +144,73 @@ def check(
         rows = findings(upstream, task, record)
         show(rows, json_)
         raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
+
+
+@app.command()
+def clips(
+    task: Annotated[str, typer.Option(help="Tasks, separated by commas; @SUITE and 'all' are lists of tasks.")],
+    out: Annotated[Path | None, typer.Option(help="Write the list to OUT/clips; else it is printed.")] = None,
+    audio: Annotated[
+        bool, typer.Option("--audio", help="Also write every clip, cut and resampled, as OUT/audio/KEY.wav.")
+    ] = False,
+    sample_rate: Annotated[int | None, typer.Option(min=1, help="What the encoder wants, in hertz (16000).")] = None,
+    hop: Annotated[
+        float | None, typer.Option(min=1e-6, help="Seconds between its frames (0.02); only some tasks ask.")
+    ] = None,
+    data: Data = None,
+    partial: Partial = False,
+    effort: Annotated[str | None, typer.Option(help="quick: the clips of a smoke run only.")] = None,
+    cache: Cache = None,
+    config: Config = None,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """The exact clips of a task, for a program that computes their features elsewhere (`features:DIR`)."""
+    with told(debug):
+        if audio and out is None:
+            raise RequestError("--audio needs a folder to write to", "--out DIR")
+        settings = settings_for(config, cache=cache, effort=effort)
+        names = [name for name in task.split(",") if name]
+        require([], names)
+        from earbench import clips as clips_
+        from earbench.plan import expand
+        from earbench.progress import Progress
+
+        wishes = [clips_.Wish(one, data, partial, sample_rate, hop) for one in expand(names, settings.suites)]
+        progress = Progress(quiet=json_)
+        if out is None:
+            show([row for wish in wishes for row in clips_.listed(wish, settings, progress)], json_)
+        else:
+            show([clips_.write_list(wish, out.resolve(), audio, settings, progress) for wish in wishes], json_)
+
+
+@app.command()
+def extract(
+    upstream: Annotated[str, typer.Option(help="An encoder.")],
+    task: Annotated[str, typer.Option(help="Tasks, separated by commas; @SUITE and 'all' are lists of tasks.")],
+    out: Annotated[Path, typer.Option(help="The folder, then `features:OUT`; several tasks may share one.")],
+    data: Data = None,
+    partial: Partial = False,
+    effort: Annotated[str | None, typer.Option(help="quick: the clips of a smoke run only.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps, …")] = None,
+    dtype: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    cache: Cache = None,
+    config: Config = None,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """The features of every clip of a task as files, one array each."""
+    with told(debug):
+        settings = settings_for(config, cache=cache, effort=effort, device=device, dtype=dtype)
+        names = [name for name in task.split(",") if name]
+        require([upstream], names)
+        from earbench import clips as clips_
+        from earbench.plan import Request, expand
+        from earbench.progress import Progress
+
+        requests = [Request(upstream, one, data, partial) for one in expand(names, settings.suites)]
+        progress = Progress(quiet=json_)
+        show([clips_.write_features(one, out.resolve(), settings, progress) for one in requests], json_)
 
 
 @app.command()

@@ -276,6 +276,36 @@ class Upstream(nn.Module, ABC):
         return self.encode(waves, lengths).pooled()
 
 
+class Supplied(Upstream):
+    """Features that were computed elsewhere: looked up by a clip's key, never made from waves.
+
+    `options` hold what tells one encoder from another; what is in the files the engine digests itself. `first` is the
+    centre of the first frame in seconds.
+    """
+
+    first: float
+
+    @abstractmethod
+    def path(self, key: str, grain: Grain) -> Path:
+        """The file that the features of the clip `key` are in for a task of this grain, if they are there."""
+
+    @abstractmethod
+    def read(self, key: str, grain: Grain) -> Features:
+        """What that file holds, [1, layer, time, width]; one frame and a hop of 0 where it holds no frames."""
+
+    @abstractmethod
+    def keys(self, grain: Grain) -> Sequence[str]:
+        """The clips that there are features of."""
+
+    def encode(self, waves: Tensor, lengths: Tensor) -> Features:
+        from earbench.errors import RequestError
+
+        raise RequestError(
+            f"the features of '{self.card.name}' were computed elsewhere: nothing here could encode audio",
+            "`bench run` looks them up by the keys of clips, which `bench clips` writes",
+        )
+
+
 class UpstreamPlugin(Protocol):
     """What an entry point of the group `earbench.upstreams` names: an `Upstream` class, or any object like this."""
 

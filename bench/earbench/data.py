@@ -5,7 +5,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from earbench import files
@@ -30,13 +30,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The folds of a task with every duration filled in, and the content digest of every audio file."""
+    """The folds of a task with every duration filled in, and the content digest of every audio file.
+
+    `arrays` are the digests of features that were computed elsewhere, by the key of the clip they are of.
+    """
 
     folds: tuple[Fold, ...]
     digests: Mapping[Path, str]
     place: Place
     deviations: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    arrays: Mapping[str, str] = field(default_factory=dict)
 
     def clips(self) -> list[Clip]:
         """Every clip of every fold once, with k-fold repeats taken together."""
@@ -50,6 +54,15 @@ class Prepared:
     def content(self, clip: Clip) -> list[object]:
         """What a clip's samples depend on: the file's digest, the stretch and the effects."""
         return [self.digests[clip.audio], clip.start, clip.stop, [list(effect) for effect in clip.effects]]
+
+    def key(self, clip: Clip) -> str:
+        """Sixteen hex digits for a clip's samples, whatever task asks for them and wherever the file lies."""
+        return files.digest_of(self.content(clip))
+
+    def stored(self, clip: Clip) -> str:
+        """The key of a clip's features in the store: that of its samples or, where features were supplied, of those."""
+        key = self.key(clip)
+        return files.digest_of([key, self.arrays[key]]) if self.arrays else key
 
 
 def locate(asked: Task, data: str | None, settings: Settings, progress: Progress) -> Place:

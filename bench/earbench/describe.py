@@ -13,7 +13,7 @@ import torch
 
 from earbench import record as records
 from earbench.config import Settings
-from earbench.contract import Labels
+from earbench.contract import Labels, Supplied, Upstream
 from earbench.data import Prepared
 from earbench.extract import Shelf, distinct, estimate_bytes
 from earbench.files import digest_of
@@ -109,13 +109,20 @@ def _upstream(cell: Cell) -> dict[str, Any]:
         "family": card.family,
         "licence": card.licence,
         "pretraining": "none (random weights)" if cell.name.endswith("~random") else card.pretraining,
-        "parameters": sum(parameter.numel() for parameter in cell.upstream.parameters()),
+        "parameters": _parameters(cell.upstream),
         "sample_rate": cell.upstream.sample_rate,
         "hop": cell.upstream.hop,
         "layers": cell.upstream.layers,
         "width": cell.upstream.width,
         "source": dict(cell.upstream.source),
     }
+
+
+def _parameters(upstream: Upstream) -> int | None:
+    """How many there are; of an encoder that is not here, as many as its features come with."""
+    if isinstance(upstream, Supplied):
+        return upstream.card.parameters
+    return sum(parameter.numel() for parameter in upstream.parameters())
 
 
 def _scores(measured: Measured) -> dict[str, Any]:
@@ -133,7 +140,7 @@ def _cost(cell: Cell, shelf: Shelf, prepared: Prepared, fit_seconds: float) -> d
     return cost | {
         "real_time_factor": cost["extract_seconds"] / audio_seconds if audio_seconds else None,
         "fit_seconds": fit_seconds,
-        "parameters": sum(parameter.numel() for parameter in cell.upstream.parameters()),
+        "parameters": _parameters(cell.upstream),
         "feature_rate": 1 / cell.upstream.hop,
         "feature_bytes": estimate_bytes(cell.upstream, cell.grain, distinct(prepared)),
         "clips": len(set(shelf.keys.values())),

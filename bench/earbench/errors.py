@@ -32,6 +32,10 @@ class BadAudio(BenchError):
     """Some clips cannot be used; the message lists all of them."""
 
 
+class BadFeatures(BenchError):
+    """Features that were computed elsewhere and cannot be used."""
+
+
 class BadCheckpoint(BenchError):
     """Weights that do not fit, are not there, or would run code when loaded."""
 

@@ -6,27 +6,24 @@ frames are then the same bits whenever and beside whatever it is forwarded, so s
 score. Decoding runs ahead in threads.
 """
 
-import itertools
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from earbench import audio
 from earbench.config import Settings
-from earbench.contract import Clip, Features, Grain, Upstream
+from earbench.contract import Clip, Grain, Upstream
 from earbench.data import Prepared
 from earbench.errors import BenchError
-from earbench.files import digest_of
+from earbench.forward import SHORTEST, Encoded, Source, source
 from earbench.plan import ENGINE, Cell
 from earbench.progress import Progress
 from earbench.store import Damaged, Store, prune
@@ -36,7 +33,6 @@ R = TypeVar("R")
 
 SHARD_BYTES = 256 * 2**20
 SHARD_SECONDS = 20.0
-SHORTEST = 0.1
 AHEAD = 4
 MEMORY_SHARE = 0.25
 """Of a device's free memory (of all memory, on a CPU): what the frames of a run may take there."""
@@ -56,20 +52,21 @@ class Encoder:
     """The encoder of a run whose frames are not stored: one clip after another, and an account of the work."""
 
     cell: Cell
-    dtype: str
+    source: Source[Any]
     hop: float = 0.0
     first: float = 0.0
     seconds: float = 0.0
     audio_seconds: float = 0.0
 
-    def rows(self, clip: Clip, wave: audio.Samples) -> Tensor:
+    def rows(self, clip: Clip, fetched: Any) -> Tensor:
         """The clip's frames [time, layer, width], the same bits as the store would hold."""
         started = time.perf_counter()
-        encoded = encode(self.cell.upstream, [wave], "frame", self.dtype, self.cell.device)
+        encoded = self.source.make([fetched])
         _check_finite(self.cell, [clip], encoded)
         self.hop, self.first = encoded.hop, encoded.first
         self.seconds += time.perf_counter() - started
-        self.audio_seconds += len(wave) / self.cell.upstream.sample_rate
+        if self.source.audible:
+            self.audio_seconds += len(fetched) / self.cell.upstream.sample_rate
         return encoded.rows[0]
 
 
@@ -90,6 +87,12 @@ class Shelf:
         """Rows of `clips` in order, [sum of rows, layer, width] as stored, and the number of rows of each clip."""
         return self.store.read([self.keys[clip.id] for clip in clips])
 
+    def rows(self, clip: Clip) -> Tensor:
+        """Rows of one clip, [row, layer, width] as stored or as they would be."""
+        if self.encoder:
+            return self.encoder.rows(clip, self.encoder.source.fetch(clip))
+        return self.store.clip(self.keys[clip.id], slice(None))
+
     def times(self) -> tuple[float, float]:
         """Frame spacing and centre of the first frame, in seconds."""
         return (self.encoder.hop, self.encoder.first) if self.encoder else self.store.times()
@@ -108,18 +111,17 @@ def extract(cell: Cell, prepared: Prepared, settings: Settings, workspace: Path,
     Frames that do not fit the store's budget are left to be made batch by batch.
     """
     items = distinct(prepared)
-    keys = {clip.id: digest_of(prepared.content(clip)) for clip in prepared.clips()}
-    store = store_of(cell, settings, workspace)
+    keys = {clip.id: prepared.stored(clip) for clip in prepared.clips()}
+    store, origin = store_of(cell, settings, workspace), source(cell, prepared, settings.dtype)
     if streams(cell, items, store, settings):
         need = estimate_bytes(cell.upstream, "frame", items) / 1e9
-        progress.warn(
-            f"frames need {need:,.2f} GB, over budget_gb = {settings.budget_gb:g}: the encoder runs in every epoch"
-        )
-        return Shelf(store, keys, "streamed", _encoder(cell, items[0].clip, settings))
+        again = "the encoder runs" if origin.audible else "their files are read"
+        progress.warn(f"frames need {need:,.2f} GB, over budget_gb = {settings.budget_gb:g}: {again} in every epoch")
+        return Shelf(store, keys, "streamed", _encoder(cell, items[0].clip, origin))
     _make_room(cell, items, store, settings, workspace)
     while True:
         with store.extracting(progress):
-            _fill(cell, items, store, settings, progress)
+            _fill(cell, items, origin, store, settings, progress)
         try:
             store.verify(keys.values())
         except Damaged as damage:
@@ -156,7 +158,7 @@ def distinct(prepared: Prepared) -> tuple[Item, ...]:
     seconds = prepared.seconds()
     found: dict[str, Item] = {}
     for clip in prepared.clips():
-        key = digest_of(prepared.content(clip))
+        key = prepared.stored(clip)
         found.setdefault(key, Item(key, clip, seconds[clip.id]))
     return tuple(sorted(found.values(), key=lambda item: (item.seconds, item.key)))
 
@@ -190,86 +192,6 @@ def estimate_bytes(upstream: Upstream, grain: Grain, items: Sequence[Item]) -> i
     return int(frames * upstream.layers * upstream.width * 2)
 
 
-def encode(
-    upstream: Upstream, waves: Sequence[audio.Samples], grain: Grain, dtype: str, device: torch.device
-) -> "Encoded":
-    """Rows per wave at `grain`, on `device`. Waves are padded together, or only with equals where the encoder needs it.
-
-    Running out of memory halves the batch, down to single waves; a single one that does not fit is an error.
-    """
-    if upstream.batching == "equal" and len({len(wave) for wave in waves}) > 1:
-        runs = [list(run) for _, run in itertools.groupby(waves, key=len)]
-        return Encoded.joined([encode(upstream, run, grain, dtype, device) for run in runs])
-    try:
-        return _forward(upstream, waves, grain, dtype, device)
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not _is_memory(error):
-            raise
-    if len(waves) == 1:
-        raise BenchError(
-            f"one clip of {len(waves[0]) / upstream.sample_rate:.1f} s does not fit in the memory of '{device}'",
-            "try --device cpu, --dtype bf16 or a machine with more memory",
-        )
-    half = len(waves) // 2
-    return Encoded.joined([encode(upstream, part, grain, dtype, device) for part in (waves[:half], waves[half:])])
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What came out of the encoder: one tensor [row, layer, width] per wave, and the frame times."""
-
-    rows: list[Tensor]
-    hop: float
-    first: float
-
-    @classmethod
-    def joined(cls, parts: Sequence["Encoded"]) -> "Encoded":
-        return cls([row for part in parts for row in part.rows], parts[0].hop, parts[0].first)
-
-
-def _forward(
-    upstream: Upstream, waves: Sequence[audio.Samples], grain: Grain, dtype: str, device: torch.device
-) -> Encoded:
-    batch, lengths = _padded(waves, upstream.sample_rate)
-    batch, lengths = batch.to(device), lengths.to(device)
-    autocast = torch.autocast(device.type, torch.bfloat16) if dtype == "bf16" else nullcontext()
-    with torch.inference_mode(), autocast:
-        if grain == "clip":
-            return Encoded(list(upstream.embed(batch, lengths).float()[:, None]), 0.0, 0.0)
-        features = upstream.encode(batch, lengths)
-    if features.times is not None and grain == "frame":
-        raise BenchError(
-            f"upstream '{upstream.card.name}' gives frames at irregular times, and this task needs regular ones",
-            "tasks that look at whole clips (ks, for one) can use it",
-        )
-    if grain == "mean":
-        return Encoded(list(features.pooled()[:, None]), features.hop, features.first)
-    return Encoded(_frames(features), features.hop, features.first)
-
-
-def _frames(features: Features) -> list[Tensor]:
-    """True frames of each clip, [time, layer, width] in float16; what does not fit half precision is infinite."""
-    half = features.frames.transpose(1, 2).to(torch.float16)
-    return [clip[:length] for clip, length in zip(half, features.lengths.tolist(), strict=True)]
-
-
-def _padded(waves: Sequence[audio.Samples], sample_rate: int) -> tuple[Tensor, Tensor]:
-    """Zero-padded waves and their true lengths; nothing is shorter than 0.1 s."""
-    shortest = round(SHORTEST * sample_rate)
-    lengths = [max(len(wave), shortest) for wave in waves]
-    batch = torch.zeros(len(waves), max(lengths))
-    for row, wave in zip(batch, waves, strict=True):
-        row[: len(wave)] = torch.from_numpy(wave)
-    return batch, torch.tensor(lengths)
-
-
-def _is_memory(error: BaseException) -> bool:
-    """Devices say it in words of their own: mps "out of memory", the CPU "can't allocate memory"."""
-    said = str(error).lower()
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or "out of memory" in said or "can't allocate memory" in said
-
-
 def _make_room(cell: Cell, items: Sequence[Item], store: Store, settings: Settings, workspace: Path) -> None:
     need, budget = estimate_bytes(cell.upstream, cell.grain, items), settings.budget_gb * 1e9
     missing = store.missing(item.key for item in items)
@@ -281,21 +203,23 @@ def _make_room(cell: Cell, items: Sequence[Item], store: Store, settings: Settin
     prune(workspace, budget - need * len(missing) / max(1, len(items)), keep=store.files_of(item.key for item in items))
 
 
-def _fill(cell: Cell, items: Sequence[Item], store: Store, settings: Settings, progress: Progress) -> None:
+def _fill(
+    cell: Cell, items: Sequence[Item], origin: Source[Any], store: Store, settings: Settings, progress: Progress
+) -> None:
     missing = store.missing(item.key for item in items)
     todo = [pack for pack in packs_of(items, cell.grain, settings) if any(item.key in missing for item in pack)]
     if not todo:
         return
     cell.upstream.to(cell.device)
     total = sum(item.seconds for pack in todo for item in pack)
-    writer = _Writer(store, str(cell.device))
+    writer = _Writer(store, str(cell.device), origin.audible)
     with (
         progress.bar(f"{cell.name}: extracting", round(total), "s of audio") as bar,
-        closing(ahead(partial(_read, rate=cell.upstream.sample_rate), todo, AHEAD)) as decoded,
+        closing(ahead(lambda pack: (pack, [origin.fetch(item.clip) for item in pack]), todo, AHEAD)) as fetched,
     ):
         try:
-            for pack, waves in decoded:
-                encoded = encode(cell.upstream, waves, cell.grain, settings.dtype, cell.device)
+            for pack, given in fetched:
+                encoded = origin.make(given)
                 _check_finite(cell, [item.clip for item in pack], encoded)
                 fresh = [(item, rows) for item, rows in zip(pack, encoded.rows, strict=True) if item.key in missing]
                 writer.add(fresh, encoded)
@@ -322,15 +246,11 @@ def ahead(work: Callable[[T], R], todo: Iterable[T], count: int) -> Generator[R]
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(pack: list[Item], rate: int) -> tuple[list[Item], list[audio.Samples]]:
-    return pack, [audio.read(item.clip, rate) for item in pack]
-
-
-def _encoder(cell: Cell, clip: Clip, settings: Settings) -> Encoder:
+def _encoder(cell: Cell, clip: Clip, origin: Source[Any]) -> Encoder:
     """The encoder on its device; one clip tells it the frame times."""
     cell.upstream.to(cell.device)
-    encoder = Encoder(cell, settings.dtype)
-    encoder.rows(clip, audio.read(clip, cell.upstream.sample_rate))
+    encoder = Encoder(cell, origin)
+    encoder.rows(clip, origin.fetch(clip))
     return encoder
 
 
@@ -352,6 +272,7 @@ class _Writer:
 
     store: Store
     device: str
+    audible: bool
     entries: list[tuple[str, Tensor]] = field(default_factory=list)
     durations: list[float] = field(default_factory=list)
     bytes: int = 0
@@ -361,7 +282,7 @@ class _Writer:
 
     def add(self, fresh: Sequence[tuple[Item, Tensor]], encoded: Encoded) -> None:
         self.entries += [(item.key, rows.cpu()) for item, rows in fresh]
-        self.durations += [item.seconds for item, _ in fresh]
+        self.durations += [item.seconds if self.audible else 0.0 for item, _ in fresh]
         self.bytes += sum(rows.nbytes for _, rows in fresh)
         self.hop, self.first = encoded.hop, encoded.first
         if self.bytes >= SHARD_BYTES or time.perf_counter() - self.since >= SHARD_SECONDS:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from earbench import audio
 from earbench.contract import Clip
 from earbench.extract import Encoder, Shelf, ahead
 from earbench.store import Store
@@ -85,18 +84,17 @@ class Mapped(Frames):
 
 @dataclass(frozen=True)
 class Streamed(Frames):
-    """Audio is read ahead, and the encoder makes the frames of every batch."""
+    """Audio is read ahead, and the encoder makes the frames of every batch (or their own files are read)."""
 
     encoder: Encoder
     clips: Sequence[Clip]
     lead: ClassVar[int] = 4
 
-    def fetch(self, numbers: Sequence[int]) -> list[tuple[Clip, audio.Samples]]:
-        rate = self.encoder.cell.upstream.sample_rate
-        return [(self.clips[number], audio.read(self.clips[number], rate)) for number in numbers]
+    def fetch(self, numbers: Sequence[int]) -> list[tuple[Clip, Any]]:
+        return [(self.clips[number], self.encoder.source.fetch(self.clips[number])) for number in numbers]
 
-    def rows(self, fetched: list[tuple[Clip, audio.Samples]]) -> list[Tensor]:
-        return [self.encoder.rows(clip, wave)[:, self.layers] for clip, wave in fetched]
+    def rows(self, fetched: list[tuple[Clip, Any]]) -> list[Tensor]:
+        return [self.encoder.rows(clip, given)[:, self.layers] for clip, given in fetched]
 
 
 def frames_of(shelf: Shelf, clips: Sequence[Clip], device: torch.device) -> Frames:

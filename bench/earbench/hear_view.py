@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from earbench import registry
 from earbench.contract import Upstream
 from earbench.errors import RequestError
-from earbench.extract import SHORTEST
+from earbench.forward import SHORTEST
 from earbench.plan import load_upstream
 
 RATES = (16_000, 22_050, 32_000, 44_100, 48_000)

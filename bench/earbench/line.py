@@ -9,17 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 
-from earbench import audio, describe, files, intervals
+from earbench import describe, files, intervals, supplied
 from earbench import record as records
 from earbench.config import Settings
 from earbench.contract import Fold, Match
 from earbench.data import Prepared, at, locate, prepare
 from earbench.examples import Pooled
-from earbench.extract import Item, Shelf, distinct, encode, estimate_bytes, extract, packs_of, store_of, streams
+from earbench.extract import Item, Shelf, distinct, estimate_bytes, extract, packs_of, store_of, streams
 from earbench.fit import Bench, in_step
+from earbench.forward import Source, source
 from earbench.matching import match
 from earbench.measure import Measured, measure
 from earbench.plan import Cell, Plan, Request, freeze, in_steps, resolve
@@ -37,8 +39,9 @@ def run(request: Request, settings: Settings, progress: Progress) -> Record:
     """The record of one upstream on one task: the stored one if the plan was run before, else a new one."""
     files.check_writable(settings.results, "results")
     files.check_writable(settings.cache, "the cache")
-    cell, prepared = _prepare(resolve(request, settings), settings, progress)
+    cell, prepared = opened(request, settings, progress)
     plan = freeze(cell, prepared, settings)
+    supplied.check_unchanged(cell, plan, settings.results)
     for note in (*cell.upstream.notes, *prepared.notes):
         progress.warn(note)
     lock = settings.cache / "plans" / f"{plan.id}.lock"
@@ -75,7 +78,7 @@ class Forecast:
 
 def forecast(request: Request, settings: Settings, progress: Progress) -> Forecast:
     """Clips, hours of audio, disk and extraction time of a run; the time is measured on one batch of its own clips."""
-    cell, prepared = _prepare(resolve(request, settings), settings, progress)
+    cell, prepared = opened(request, settings, progress)
     plan = freeze(cell, prepared, settings)
     items = distinct(prepared)
     store = store_of(cell, settings, settings.cache)
@@ -83,6 +86,7 @@ def forecast(request: Request, settings: Settings, progress: Progress) -> Foreca
     passes = _passes(cell, plan, prepared) if streaming else 1.0
     missing = store.missing(item.key for item in items)
     todo = [item for item in items if streaming or item.key in missing]
+    pace = _tried(cell, source(cell, prepared, settings.dtype), settings, todo) if todo else 0.0
     fits = _fits(cell, plan, prepared)
     return Forecast(
         upstream=cell.name,
@@ -91,7 +95,7 @@ def forecast(request: Request, settings: Settings, progress: Progress) -> Foreca
         clips=len(items),
         hours=sum(item.seconds for item in items) / 3600,
         disk_bytes=estimate_bytes(cell.upstream, cell.grain, todo),
-        extract_seconds=passes * _tried(cell, settings, todo) * sum(item.seconds for item in todo) if todo else 0.0,
+        extract_seconds=passes * pace * sum(item.seconds for item in todo),
         streams=streaming,
         passes=passes,
         heads=len(fits) * plan.seeds,
@@ -123,24 +127,25 @@ def _passes(cell: Cell, plan: Plan, prepared: Prepared) -> float:
     return forwarded * plan.seeds * len(layer_choices(cell)) / len(prepared.clips())
 
 
-def _tried(cell: Cell, settings: Settings, items: Sequence[Item]) -> float:
+def _tried(cell: Cell, origin: Source[Any], settings: Settings, items: Sequence[Item]) -> float:
     """Seconds of work per second of audio, measured on the middle batch of `items`."""
     batches = packs_of(items, cell.grain, settings)
     middle = batches[len(batches) // 2]
     cell.upstream.to(cell.device)
     started = time.perf_counter()
-    waves = [audio.read(item.clip, cell.upstream.sample_rate) for item in middle]
-    encode(cell.upstream, waves, cell.grain, settings.dtype, cell.device)
+    origin.make([origin.fetch(item.clip) for item in middle])
     return (time.perf_counter() - started) / sum(item.seconds for item in middle)
 
 
-def _prepare(cell: Cell, settings: Settings, progress: Progress) -> tuple[Cell, Prepared]:
-    """The cell with its task as the corpus states it, and that corpus."""
+def opened(request: Request, settings: Settings, progress: Progress) -> tuple[Cell, Prepared]:
+    """Encoder and task, the task as its corpus states it, and that corpus; with features where these were supplied."""
+    cell = resolve(request, settings)
     task, card = cell.task, cell.upstream.card
     place = locate(task, cell.request.data, settings, progress)
     task = at(task, card, place)
     prepared = prepare(task, card, place, settings.effort, cell.request.partial, settings, progress)
-    return replace(cell, task=task), prepared
+    cell = replace(cell, task=task)
+    return cell, supplied.gather(cell, prepared, settings, progress)
 
 
 @contextmanager

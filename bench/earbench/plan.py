@@ -14,7 +14,7 @@ import torch
 
 from earbench import registry
 from earbench.config import Settings
-from earbench.contract import Clip, Effort, Fold, Grain, Labels, Match, Recipe, Spec, Split, Task, Upstream
+from earbench.contract import Clip, Effort, Fold, Grain, Labels, Match, Recipe, Spec, Split, Supplied, Task, Upstream
 from earbench.data import Prepared
 from earbench.errors import BenchError, RequestError, UnknownName
 from earbench.files import digest_of
@@ -76,7 +76,12 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The upstream's name without local paths: the scheme or plain name, and its last path component."""
+        """The upstream's name without local paths: the scheme or plain name, and its last path component.
+
+        Supplied features have the name that their folder states.
+        """
+        if isinstance(self.upstream, Supplied):
+            return f"{registry.split_spec(self.request.upstream)['name']}:{self.upstream.card.name}"
         return public_name(self.request.upstream)
 
 
@@ -115,6 +120,8 @@ def resolve(request: Request, settings: Settings) -> Cell:
     device = pick_device(settings.device)
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = False  # fp32 means fp32, and the same each time
     upstream = load_upstream(request.upstream)
+    if isinstance(upstream, Supplied) and settings.dtype != "fp32":
+        raise RequestError(f"--dtype {settings.dtype}: the features of '{request.upstream}' are computed already")
     layers = request.layers or task.layers
     check_layers(layers, upstream)
     group, choice = split_layers(layers)
@@ -200,6 +207,8 @@ def freeze(cell: Cell, prepared: Prepared, settings: Settings) -> Plan:
         "recipes": [plain_recipe(recipe) for recipe in recipes],
         "seeds": settings.seeds,
     }
+    if prepared.arrays:
+        facts["arrays"] = digest_of(dict(prepared.arrays))
     return Plan(facts, recipes, settings.seeds, effort)
 
 
@@ -261,6 +270,10 @@ def deviations(cell: Cell, plan: Plan, prepared: Prepared, settings: Settings) -
     published = cell.task.recipes(plan.effort, prepared.place.demo)
     if plan.effort == "standard" and any(recipe.patience is None for recipe in published):
         found["early-stop"] = f"training ends after {STANDARD_PATIENCE} judgements without a better one"
+    if isinstance(cell.upstream, Supplied):
+        found["features-supplied"] = (
+            "computed elsewhere from the list of clips, not by this program"
+        )
     if cell.grain == "frame":
         found["fp16-frames"] = "frames are rounded to half precision"
     if settings.dtype == "bf16":

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from earbench import extract
+from earbench import forward
 from earbench.checks import upstream as check_upstream
 from earbench.errors import BenchError, RequestError
 from earbench.plan import load_upstream, upstream_digest
@@ -119,9 +119,9 @@ def test_irregular_timestamps_come_along_in_seconds(toy):
 def test_irregular_timestamps_serve_whole_clips_and_are_refused_for_frames(toy):
     upstream = load_upstream(f"hear:{toy(IRREGULAR)}")
     wave = noise(upstream, 0.5)[0][0].numpy()
-    assert extract.encode(upstream, [wave], "mean", "fp32", torch.device("cpu")).rows[0].shape == (1, 1, 3)
+    assert forward.encode(upstream, [wave], "mean", "fp32", torch.device("cpu")).rows[0].shape == (1, 1, 3)
     with pytest.raises(BenchError, match="irregular"):
-        extract.encode(upstream, [wave], "frame", "fp32", torch.device("cpu"))
+        forward.encode(upstream, [wave], "frame", "fp32", torch.device("cpu"))
 
 
 def test_a_module_with_one_timestamp_per_clip_loads(toy):

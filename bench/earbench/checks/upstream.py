@@ -10,18 +10,36 @@ import torch
 from torch import Tensor
 
 from earbench.checks import Finding, Verdict, attempt
-from earbench.contract import Features, Group, Upstream
+from earbench.contract import Features, Grain, Group, Supplied, Upstream
+from earbench.supplied import probe
 
 TOLERANCE = 1e-4
 MIXED = (1.5, 0.1, 0.737, 0.25, 1.0)
 EQUAL = (0.8, 0.8, 0.8)
+GRAINS: Sequence[Grain] = ("frame", "mean", "clip")
 
 
 def run(upstream: Upstream) -> list[Finding]:
-    """One finding per check, in the order of `CHECKS`. The upstream is put in eval mode, as the engine does."""
+    """One finding per check, in the order of `CHECKS`. The upstream is put in eval mode, as the engine does.
+
+    Features that were computed elsewhere cannot be asked for more of them: their files are looked at instead.
+    """
     upstream.eval()
+    if isinstance(upstream, Supplied):
+        return [attempt(every_array_can_be_used, upstream)]
     with torch.no_grad():
         return [attempt(check, upstream) for check in CHECKS]
+
+
+def every_array_can_be_used(upstream: Supplied) -> Verdict:
+    """Every file of supplied features can be read, has the stated shape and holds finite numbers."""
+    found = [(grain, key) for grain in GRAINS for key in upstream.keys(grain)]
+    bad = [f"{key}: {array.problem}" for grain, key in found if (array := probe(upstream, key, grain)).problem]
+    if bad:
+        return False, f"{len(bad):,} of {len(found):,} arrays cannot be used, the first: {bad[0]}"
+    if not found:
+        return False, "there are no arrays: `bench clips` lists the clips that a task needs them for"
+    return True, f"{len(found):,} arrays; whether they are all of a task's, `bench run` sees"
 
 
 def declared_sizes_are_true(upstream: Upstream) -> Verdict:

@@ -12,7 +12,7 @@ from earbench import audio, data
 from earbench.config import Settings
 from earbench.contract import Split, Task, Upstream
 from earbench.errors import RequestError
-from earbench.extract import encode
+from earbench.forward import encode
 from earbench.plan import load_task, load_upstream
 from earbench.progress import Progress
 

@@ -1,0 +1,135 @@
+"""What an encoder makes of clips: rows [row, layer, width] at the grain of a task.
+
+Rows come from samples, which the encoder is given, or from features that were supplied; a `Source` hides which.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from earbench import audio
+from earbench.contract import Clip, Features, Grain, Supplied, Upstream
+from earbench.data import Prepared
+from earbench.errors import BenchError
+from earbench.plan import Cell
+
+T = TypeVar("T")
+
+SHORTEST = 0.1
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What came out of the encoder: one tensor [row, layer, width] per clip, and the frame times."""
+
+    rows: list[Tensor]
+    hop: float
+    first: float
+
+    @classmethod
+    def joined(cls, parts: Sequence["Encoded"]) -> "Encoded":
+        return cls([row for part in parts for row in part.rows], parts[0].hop, parts[0].first)
+
+
+@dataclass(frozen=True)
+class Source(Generic[T]):
+    """Where the rows of a run come from: `fetch` may run in a thread, `make` turns what it fetched into rows.
+
+    `audible` says whether an encoder hears the clips; if not, there is no cost to account for.
+    """
+
+    fetch: Callable[[Clip], T]
+    make: Callable[[Sequence[T]], Encoded]
+    audible: bool = True
+
+
+def source(cell: Cell, prepared: Prepared, dtype: str) -> Source[Any]:
+    """Samples through the encoder of `cell`; or its features, where they were computed elsewhere."""
+    upstream = cell.upstream
+    if isinstance(upstream, Supplied):
+        return Source(
+            lambda clip: upstream.read(prepared.key(clip), cell.grain),
+            lambda found: Encoded.joined([rows_of(features, cell.grain) for features in found]),
+            audible=False,
+        )
+    return Source(
+        partial(audio.read, sample_rate=upstream.sample_rate),
+        lambda waves: encode(upstream, waves, cell.grain, dtype, cell.device),
+    )
+
+
+def encode(
+    upstream: Upstream, waves: Sequence[audio.Samples], grain: Grain, dtype: str, device: torch.device
+) -> Encoded:
+    """Rows per wave at `grain`, on `device`. Waves are padded together, or only with equals where the encoder needs it.
+
+    Running out of memory halves the batch, down to single waves; a single one that does not fit is an error.
+    """
+    if upstream.batching == "equal" and len({len(wave) for wave in waves}) > 1:
+        runs = [list(run) for _, run in itertools.groupby(waves, key=len)]
+        return Encoded.joined([encode(upstream, run, grain, dtype, device) for run in runs])
+    try:
+        return _forward(upstream, waves, grain, dtype, device)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _is_memory(error):
+            raise
+    if len(waves) == 1:
+        raise BenchError(
+            f"one clip of {len(waves[0]) / upstream.sample_rate:.1f} s does not fit in the memory of '{device}'",
+            "try --device cpu, --dtype bf16 or a machine with more memory",
+        )
+    half = len(waves) // 2
+    return Encoded.joined([encode(upstream, part, grain, dtype, device) for part in (waves[:half], waves[half:])])
+
+
+def _forward(
+    upstream: Upstream, waves: Sequence[audio.Samples], grain: Grain, dtype: str, device: torch.device
+) -> Encoded:
+    batch, lengths = padded(waves, upstream.sample_rate)
+    batch, lengths = batch.to(device), lengths.to(device)
+    autocast = torch.autocast(device.type, torch.bfloat16) if dtype == "bf16" else nullcontext()
+    with torch.inference_mode(), autocast:
+        if grain == "clip":
+            return Encoded(list(upstream.embed(batch, lengths).float()[:, None]), 0.0, 0.0)
+        features = upstream.encode(batch, lengths)
+    if features.times is not None and grain == "frame":
+        raise BenchError(
+            f"upstream '{upstream.card.name}' gives frames at irregular times, and this task needs regular ones",
+            "tasks that look at whole clips (ks, for one) can use it",
+        )
+    return rows_of(features, grain)
+
+
+def rows_of(features: Features, grain: Grain) -> Encoded:
+    """Rows per clip: at grain `frame` the true frames in half precision, else their mean in single precision."""
+    rows = _frames(features) if grain == "frame" else list(features.pooled()[:, None])
+    return Encoded(rows, features.hop, features.first)
+
+
+def _frames(features: Features) -> list[Tensor]:
+    """True frames of each clip, [time, layer, width] in float16; what does not fit half precision is infinite."""
+    half = features.frames.transpose(1, 2).to(torch.float16)
+    return [clip[:length] for clip, length in zip(half, features.lengths.tolist(), strict=True)]
+
+
+def padded(waves: Sequence[audio.Samples], sample_rate: int) -> tuple[Tensor, Tensor]:
+    """Zero-padded waves and their true lengths; nothing is shorter than 0.1 s."""
+    shortest = round(SHORTEST * sample_rate)
+    lengths = [max(len(wave), shortest) for wave in waves]
+    batch = torch.zeros(len(waves), max(lengths))
+    for row, wave in zip(batch, waves, strict=True):
+        row[: len(wave)] = torch.from_numpy(wave)
+    return batch, torch.tensor(lengths)
+
+
+def _is_memory(error: BaseException) -> bool:
+    """Devices say it in words of their own: mps "out of memory", the CPU "can't allocate memory"."""
+    said = str(error).lower()
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "out of memory" in said or "can't allocate memory" in said

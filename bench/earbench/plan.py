@@ -271,9 +271,7 @@ def deviations(cell: Cell, plan: Plan, prepared: Prepared, settings: Settings) -
     if plan.effort == "standard" and any(recipe.patience is None for recipe in published):
         found["early-stop"] = f"training ends after {STANDARD_PATIENCE} judgements without a better one"
     if isinstance(cell.upstream, Supplied):
-        found["features-supplied"] = (
-            "computed elsewhere from the list of clips, not by this program"
-        )
+        found["features-supplied"] = "computed elsewhere from the list of clips, not by this program"
     if cell.grain == "frame":
         found["fp16-frames"] = "frames are rounded to half precision"
     if settings.dtype == "bf16":

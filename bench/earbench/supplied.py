@@ -93,10 +93,10 @@ def misfit(upstream: Supplied, frames: int, seconds: float) -> str | None:
 
     At its end an encoder may leave out as much as before the centre of its first frame, and a frame or two.
     """
-    heard = max(seconds, SHORTEST)
     last = upstream.first + (frames - 1) * upstream.hop
-    most = upstream.first + 2 * upstream.hop + SLACK * heard
-    if heard - most <= last <= heard + max(upstream.first, upstream.hop):
+    missing = upstream.first + 2 * upstream.hop + SLACK * seconds
+    beyond = max(upstream.first, upstream.hop)
+    if seconds - missing <= last <= max(seconds, SHORTEST) + beyond:
         return None
     spacing = f"a hop of {upstream.hop:g} s from {upstream.first:g} s on"
     return f"has {frames} frames; with {spacing} the last is at {last:.3f} s of {seconds:.3f} s"

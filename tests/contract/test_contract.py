@@ -4,19 +4,26 @@ Published transformers models, and encoders of one file, are built small and ran
 kernels and norms. Weights that are shipped face the same checks in the tests of their own encoder.
 """
 
+import json
 from dataclasses import replace
 from typing import Any
+from types import SimpleNamespace
 
+import jsonschema
 import pytest
+import torch
 
 from earbench import registry
 from earbench.checks import task as check_task
 from earbench.checks import upstream as check_upstream
+from earbench.clips import facts_of
 from earbench.commands import ANY_ENCODER
 from earbench.contract import Spec, Upstream
 from earbench.kit.from_file import FromFile
+from earbench.kit.arrays import SCHEMA, described
 from earbench.kit.hf import Pretrained
-from earbench.plan import load_task, load_upstream
+from earbench.plan import Cell, Request, load_task, load_upstream
+from earbench.supplied import misfit
 
 BLOCKS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 WAVES = {**BLOCKS, "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
@@ -31,6 +38,7 @@ SMALL = {
 }
 """By kind, what makes a network small; the wav2vec 2.0 family is `WAVES`."""
 SCHEMES = {
+    "features": "needs arrays, and encodes nothing: tests/test_features.py",
     "hf": "needs a model: tests/kit/test_hf.py runs the checks on folders",
     "hear": "needs a module: tests/upstreams/test_hear_modules.py runs the checks on some",
     "py": "needs a class: tests/upstreams/test_own_python.py runs the checks on one",
@@ -67,6 +75,20 @@ def test_every_upstream_keeps_the_contract(name: str) -> None:
     findings = check_upstream.run(small(name))
     assert findings
     assert [finding for finding in findings if not finding.ok] == []
+
+
+@pytest.mark.parametrize("name", sorted(set(registry.names("upstream")) - set(SCHEMES)))
+def test_features_of_every_upstream_could_be_supplied(name: str) -> None:
+    """What `bench extract` would write of it is what `features:` takes: its facts, and as many frames as clips have."""
+    upstream = small(name)
+    waves, lengths = check_upstream.noise(upstream, (1.5, 0.1, 3.0) if upstream.batching == "any" else (3.0,))
+    with torch.inference_mode():
+        features = upstream.encode(waves, lengths)
+    facts = facts_of(Cell(Request(name, "ks"), upstream, load_task("ks"), "0" * 16, "mix", torch.device("cpu")), "fp32")
+    assert list(jsonschema.Draft202012Validator(SCHEMA).iter_errors(json.loads(described(facts)))) == []
+    stated = SimpleNamespace(hop=features.hop, first=features.first)
+    for length, count in zip(lengths.tolist(), features.lengths.tolist(), strict=True):
+        assert misfit(stated, count, length / upstream.sample_rate) is None
 
 
 @pytest.mark.parametrize("name", registry.names("task"))

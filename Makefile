@@ -1,5 +1,6 @@
 # make demo: install into .venv, run the main job on the built-in demo corpus, print the board.
 # make test: the whole default test suite.   make check: style, types, import rules.
+# make check-upstreams: every encoder at its published size with random weights; takes a while, and 6 GB of memory.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +8,7 @@ BENCH := $(VENV)/bin/bench
 DEMO := .demo
 READY := $(VENV)/ready
 
-.PHONY: demo test check install clean
+.PHONY: demo test check check-upstreams install clean
 
 install: $(READY)
 
@@ -32,6 +33,9 @@ check: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
+
+check-upstreams: $(READY)
+	$(VENV)/bin/python -m earbench.checks.full
 
 clean:
 	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

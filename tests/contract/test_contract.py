@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from earbench import registry
+from earbench.checks import full
 from earbench.checks import task as check_task
 from earbench.checks import upstream as check_upstream
 from earbench.clips import facts_of
@@ -100,3 +101,7 @@ def test_every_task_keeps_the_contract(name: str) -> None:
 
 def test_the_exempted_schemes_exist() -> None:
     assert set(SCHEMES) <= set(registry.names("upstream"))
+
+
+def test_every_other_upstream_is_looked_at_in_full_size() -> None:
+    assert set(full.names()) == set(registry.names("upstream")) - set(SCHEMES)

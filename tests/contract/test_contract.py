@@ -6,8 +6,8 @@ kernels and norms. Weights that are shipped face the same checks in the tests of
 
 import json
 from dataclasses import replace
-from typing import Any
 from types import SimpleNamespace
+from typing import Any
 
 import jsonschema
 import pytest
@@ -20,8 +20,8 @@ from earbench.checks import upstream as check_upstream
 from earbench.clips import facts_of
 from earbench.commands import ANY_ENCODER
 from earbench.contract import Spec, Upstream
-from earbench.kit.from_file import FromFile
 from earbench.kit.arrays import SCHEMA, described
+from earbench.kit.from_file import FromFile
 from earbench.kit.hf import Pretrained
 from earbench.plan import Cell, Request, load_task, load_upstream
 from earbench.supplied import misfit

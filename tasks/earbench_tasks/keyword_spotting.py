@@ -51,6 +51,7 @@ class KeywordSpotting(Classification):
         metrics=(ACCURACY,),
         suite="superb",
         protocol="SUPERB KS",
+        verified="scores",
     )
     select = "accuracy"
 

@@ -30,3 +30,9 @@ def test_the_table_states_every_built_in_task(name):
     _, _, suite, corpus, grain, metrics, proven = (cell.strip() for cell in row.strip("|").split("|"))
     assert (suite, corpus, grain, proven) == (card.suite, card.corpus.title, card.grain, card.verified)
     assert metrics.split(", ") == [metric.name for metric in card.metrics]
+
+
+def test_a_task_whose_scores_are_proven_has_its_table_in_the_note():
+    note = (FOLDER.parents[1] / "benchmarks/README.md").read_text("utf-8")
+    proven = {point.name for point in BUILT_IN if point.load().card.verified == "scores"}
+    assert proven == set(re.findall(r"^## `(\w+)` beside ", note, re.MULTILINE))

@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY)
-	$(BENCH) run --upstream fbank_no_cmvn,mfcc,cpc,cpc~random --task ks,asr,pitch --data demo --results $(DEMO)
+	$(BENCH) run --upstream fbank_no_cmvn,mfcc,cpc,cpc~random --task ks,asr,pitch --data demo --jobs 2 --results $(DEMO)
 	$(BENCH) report --board demo --results $(DEMO)
 	$(BENCH) compare cpc cpc~random --results $(DEMO)
 	$(BENCH) compare cpc fbank_no_cmvn --results $(DEMO)

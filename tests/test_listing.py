@@ -93,6 +93,8 @@ def test_what_is_missing_here_is_what_a_run_would_ask_for(cards, settings, where
         ("shipped", ""),
         ("hub: some/model", "weights (fetched on first use)"),
         ("https://example.org/own.pt", "weights (own@FILE)"),
+        ("package: no-such-package 1.0 (own.ckpt)", "weights (pip install no-such-package)"),
+        ("package: pytest 9.2 (own.ckpt)", ""),
     ],
 )
 def test_weights_that_are_not_here_are_missing_and_it_says_how_they_come(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,13 @@ def _upstream(card: dict[str, Any]) -> dict[str, Any]:
 
 def _missing_weights(card: Mapping[str, Any]) -> str:
     """What has to be fetched first, by us or by hand; hub models are looked for in the hub's own cache folder."""
-    hub, _, model = card["weights"].partition(": ")
-    if hub != "hub":
-        return f"weights ({card['name']}@FILE)" if hub.startswith("https://") else ""
-    folder = _hub_cache() / f"models--{model.replace('/', '--')}" / "snapshots"
+    kind, _, where = card["weights"].partition(": ")
+    if kind == "package":
+        name = where.split()[0]
+        return "" if any(metadata.distributions(name=name)) else f"weights (pip install {name})"
+    if kind != "hub":
+        return f"weights ({card['name']}@FILE)" if kind.startswith("https://") else ""
+    folder = _hub_cache() / f"models--{where.replace('/', '--')}" / "snapshots"
     return "" if folder.is_dir() else "weights (fetched on first use)"
 
 

@@ -104,7 +104,7 @@ class Pesto(Upstream):
         "pesto",
         "PESTO",
         "LGPL-3.0",
-        weights="pesto-pitch 2.0.1 (mir-1k.ckpt)",
+        weights="package: pesto-pitch 2.0.1 (mir-1k.ckpt)",
         parameters=28_886,
         sample_rate=SAMPLE_RATE,
         hop=STEP / SAMPLE_RATE,
@@ -173,7 +173,7 @@ class PestoG7(Pesto):
     card = replace(
         Pesto.card,
         name="pesto_g7",
-        weights="pesto-pitch 2.0.1 (mir-1k_g7.ckpt)",
+        weights="package: pesto-pitch 2.0.1 (mir-1k_g7.ckpt)",
         parameters=130_461,
         widths=(384, 657),
     )

@@ -148,9 +148,9 @@ class UpstreamCard:
 
     `pretraining` is "self-supervised", "supervised", "none" or "unknown". `weights` says where they come from: "hub:
     ORG/MODEL" is fetched on first use, "package: NAME …" lies in an installed package, an address is fetched by hand.
-    `parity` says whether the features were compared with the reference
-    implementation ("run") or only written from its source ("source only"). `groups` names the layers beside the
-    encoder's own that `--layers NAME` reaches; `widths` lists theirs as well.
+    `parity` says whether the features were compared with the reference implementation ("run") or only written from its
+    source ("source only"). `groups` names the layers beside the encoder's own that `--layers NAME` reaches; `widths`
+    lists theirs as well.
     """
 
     name: str

@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from earbench import files, memory
+from earbench import files, memory, mpeg
 from earbench.contract import Clip
 from earbench.errors import BadAudio
 from earbench.kit import effects
@@ -22,6 +22,11 @@ Samples = np.ndarray[Any, np.dtype[np.float32]]
 CUT_OFF = re.compile(r"^(?!RIFF : ).*: (?!4294967295 )\d+ \(should be", re.MULTILINE)
 """What libsndfile notes of a body shorter than its header says. The outer size of a WAV is often wrong where its data
 is whole, and 2**32 - 1 stands for a length that was not known."""
+LEAD = 1.0
+"""Seconds of MPEG audio decoded before a stretch: a frame takes bits and sound from those before it, and a decoder that
+starts at the stretch itself gets its first 50 ms wrong."""
+READING = "read 2"
+"""Raised when files are understood in another way than was remembered."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +46,44 @@ class Facts:
 def read(clip: Clip, sample_rate: int) -> Samples:
     """The clip's samples, mono float32 in [-1, 1] at `sample_rate`, with its effects applied."""
     try:
-        with soundfile.SoundFile(clip.audio) as file:
-            start = round((clip.start or 0.0) * file.samplerate)
-            stop = file.frames if clip.stop is None else round(clip.stop * file.samplerate)
-            file.seek(start)
-            samples = file.read(stop - start, dtype="float32", always_2d=True)
+        with _opened(clip.audio) as (file, frames):
             rate = file.samplerate
+            start = round((clip.start or 0.0) * rate)
+            stop = frames if clip.stop is None else min(frames, round(clip.stop * rate))
+            samples = _stretch(file, start, stop)
     except (soundfile.LibsndfileError, OSError) as error:
         raise BadAudio(f"{clip.id} could not be read: {error}", "it was readable before; has it changed?") from None
+    if len(samples) < stop - start:
+        found = f"{len(samples):,} of {stop - start:,} samples could be read"
+        raise BadAudio(f"{clip.id}: {found}", "they were there before; has the file changed?")
     mono = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
     return effects.apply(np.ascontiguousarray(mono, dtype=np.float32), sample_rate, clip.effects)
+
+
+@contextmanager
+def _opened(source: Path | BytesIO) -> Iterator[tuple[Any, int]]:
+    """The open file, and how many samples it holds: of MPEG audio that does not state it, what its frames add up to."""
+    with soundfile.SoundFile(source) as file:
+        if file.format != "MP3" or mpeg.stated(data := _bytes(source)):
+            yield file, file.frames
+            return
+    found = mpeg.walk(data)
+    with soundfile.SoundFile(mpeg.Unstated(data, found)) as file:
+        yield file, found.samples
+
+
+def _bytes(source: Path | BytesIO) -> bytes:
+    return source.read_bytes() if isinstance(source, Path) else source.getvalue()
+
+
+def _stretch(file: Any, start: int, stop: int) -> Samples:
+    """Samples [time, channel], the same whether or not what is before them is read too."""
+    lead = min(start, round(LEAD * file.samplerate)) if file.format == "MP3" else 0
+    file.seek(start - lead)
+    samples: Samples = file.read(stop - start + lead, dtype="float32", always_2d=True)[lead:]
+    return samples
 
 
 def probe(path: Path) -> Facts:
@@ -65,21 +96,36 @@ def probe(path: Path) -> Facts:
     if not data:
         return Facts(digest, 0, 0, "the file is empty")
     try:
-        with soundfile.SoundFile(BytesIO(data)) as file:
-            samples = file.read(dtype="float32")
-            facts = Facts(digest, len(samples), file.samplerate, _problem(file, samples))
+        with _opened(BytesIO(data)) as (file, frames):
+            samples = file.read(frames, dtype="float32")
+            facts = Facts(digest, len(samples), file.samplerate, _problem(file, frames, samples, data))
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         return Facts(digest, 0, 0, f"cannot be decoded: {str(error).rpartition(': ')[2]}")
     return facts
 
 
-def _problem(file: Any, samples: Samples) -> str | None:
+def _problem(file: Any, frames: int, samples: Samples, data: bytes) -> str | None:
+    if file.format == "MP3" and (problem := _frames_problem(file, samples, data)):
+        return problem
     if len(samples) == 0:
         return "holds no samples"
-    if len(samples) < file.frames or CUT_OFF.search(file.extra_info):
+    if len(samples) < frames or CUT_OFF.search(file.extra_info):
         return "is cut off: shorter than its header says"
     if not np.isfinite(samples).all():
         return "holds NaN or infinite samples"
+    return None
+
+
+def _frames_problem(file: Any, samples: Samples, data: bytes) -> str | None:
+    """What is wrong with MPEG audio if its frames are walked through, whatever its header says or does not say."""
+    found = mpeg.walk(data)
+    if not found.samples:
+        return "has frames of a kind whose length is not known here: convert it to FLAC"
+    if not found.whole:
+        return "is cut off: its last frame is not whole"
+    there, read = (count / file.samplerate for count in (found.samples, len(samples)))
+    if found.samples - len(samples) > (mpeg.TRIMMED if mpeg.stated(data) else 0):
+        return f"holds {there:.3f} s, of which {read:.3f} s can be read: its header is wrong or a part is damaged"
     return None
 
 
@@ -90,6 +136,7 @@ def fingerprints(paths: Iterable[Path], cache: Path, tick: Callable[[], None]) -
         write=lambda facts: f"{facts.digest} {facts.frames} {facts.sample_rate}",
         read=_noted,
         unusable=lambda problem: Facts("", 0, 0, problem),
+        depends=READING,
     )
     return memory.facts_of(kind, paths, cache, tick)
 

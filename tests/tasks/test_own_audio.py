@@ -339,6 +339,13 @@ def test_one_file_in_two_splits_is_refused(tmp_path):
     assert "the group 'long.wav' is in train and in test" in refused(tmp_path, rows)
 
 
+def test_tags_of_which_train_has_none_are_refused(tmp_path):
+    """Fewer clips than folds, and no label whose groups could say how many folds there are."""
+    rows = [{"path": f"{number}.wav", "labels": "dog" * (number > 3), "split": "test" if number > 3 else "train"}
+            for number in range(6)]  # fmt: skip
+    assert "any label: clips of 0 groups" in refused(tmp_path, rows)
+
+
 def test_a_class_that_is_never_taught_is_refused_and_one_never_tested_is_named(tmp_path):
     rows = [{"path": f"{n}.wav", "label": "abc"[n % 3], "split": ["train", "valid", "test"][n // 9]}
             for n in range(27)]  # fmt: skip

@@ -116,7 +116,7 @@ def _most_folds(audio: Labelled, clips: Sequence[Clip], least: int) -> int:
         counts = {"numbers": len({clip.group for clip in clips})}
     else:
         found = folding.groups_per_label(clips, [_answers(clip) for clip in clips])
-        counts = {f"'{label}'": number for label, number in found.items()}
+        counts = {f"'{label}'": number for label, number in found.items()} or {"any label": 0}
     few = [f"{what}: clips of {number} group{'s' * (number != 1)}" for what, number in counts.items() if number < least]
     where = "train, valid and test" if least == FEWEST else "train and valid"
     hint = f"{where} each need a group with it (its `group`, else its file): add clips, leave it out, or state a split"

@@ -5,8 +5,9 @@ import torch
 from fitting import RECIPE, Colours, MadeUp, cell, fold, opener, rates
 
 from earbench import search as module
+from earbench.errors import BenchError
 from earbench.fit import Fitted
-from earbench.search import layer_choices, search
+from earbench.search import judgeable, layer_choices, search
 
 
 @pytest.fixture
@@ -92,6 +93,38 @@ def test_a_recipe_without_a_value_never_wins(tmp_path, quiet, scripted):
     scripted(lambda case: float("nan") if case.recipe == 0 else 10.0 * case.recipe)
     outcome = found(tmp_path, quiet)
     assert [heads[0].recipe for heads in outcome.heads[None]] == [2, 2]
+
+
+def test_a_choice_between_recipes_without_a_value_is_an_error(tmp_path, quiet, scripted):
+    scripted(lambda _: float("nan"))
+    with pytest.raises(BenchError, match="accuracy has no value on valid for any of 3 choices"):
+        found(tmp_path, quiet)
+
+
+def test_a_single_recipe_without_a_value_is_what_there_is(tmp_path, quiet, scripted):
+    scripted(lambda _: float("nan"))
+    assert [heads[0].recipe for heads in found(tmp_path, quiet, recipes=1).heads[None]] == [0, 0]
+
+
+class Patchy(Colours):
+    """Accuracy has no value on the valid split of `unjudged`, as R2 has none where all numbers are the same."""
+
+    unjudged = "valid/1"
+
+    def weights(self, split, effort):
+        return super().weights(split, effort) * (self.unjudged not in split.clips[0].id)
+
+
+def test_a_metric_without_a_value_on_one_valid_split_leaves_all_to_the_loss():
+    task, notes = judgeable(Patchy(), [fold(0), fold(1)], "standard")
+    assert (task.select, Patchy.select) == ("loss", "accuracy")
+    (note,) = notes
+    assert note.startswith("accuracy has no value on the valid split of fold 'fold1', whatever is said of it")
+
+
+@pytest.mark.parametrize(("task", "folds"), [(Patchy(), [fold(0)]), (Patchy(select="loss"), [fold(1)])])
+def test_what_can_be_judged_stays_as_it_is(task, folds):
+    assert judgeable(task, folds, "standard") == (task, ())
 
 
 def test_the_table_lists_every_fit(tmp_path, quiet, scripted):

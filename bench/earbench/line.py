@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from earbench import describe, files, intervals, supplied
 from earbench import record as records
 from earbench.config import Settings
-from earbench.contract import Fold, Match
+from earbench.contract import Effort, Fold, Match
 from earbench.data import Prepared, at, locate, prepare
 from earbench.examples import Pooled
 from earbench.extract import Item, Shelf, distinct, estimate_bytes, extract, packs_of, store_of, streams
@@ -27,7 +27,7 @@ from earbench.measure import Measured, measure
 from earbench.plan import Cell, Plan, Request, freeze, in_steps, resolve
 from earbench.progress import Progress
 from earbench.record import Record
-from earbench.search import Found, layer_choices, open_fold, search
+from earbench.search import Found, judgeable, layer_choices, open_fold, search
 from earbench.store import locked
 from earbench.tensors import digest
 
@@ -138,12 +138,19 @@ def _tried(cell: Cell, origin: Source[Any], settings: Settings, items: Sequence[
 
 
 def opened(request: Request, settings: Settings, progress: Progress) -> tuple[Cell, Prepared]:
-    """Encoder and task, the task as its corpus states it, and that corpus; with features where these were supplied."""
+    """Encoder and task, the task as its corpus states it and lets it be judged, and that corpus; with features where
+    these were supplied.
+    """
     cell = resolve(request, settings)
     task, card = cell.task, cell.upstream.card
     place = locate(task, cell.request.data, settings, progress)
     task = at(task, card, place)
     prepared = prepare(task, card, place, settings.effort, cell.request.partial, settings, progress)
+    effort: Effort = settings.effort  # type: ignore[assignment]
+    task, notes = judgeable(task, prepared.folds, effort)
+    if notes:
+        named = (*prepared.deviations, "valid-loss")
+        prepared = replace(prepared, deviations=named, notes=(*prepared.notes, *notes))
     cell = replace(cell, task=task)
     return cell, supplied.gather(cell, prepared, settings, progress)
 

@@ -265,6 +265,8 @@ def deviations(cell: Cell, plan: Plan, prepared: Prepared, settings: Settings) -
         found["demo-recipe"] = "the demo corpus has small recipes of its own"
     if "partial" in prepared.deviations:
         found["partial"] = "the corpus differs from its published counts"
+    if "valid-loss" in prepared.deviations:
+        found["valid-loss"] = "the metric has no value on a valid split: recipes are chosen by the loss"
     if plan.effort == "quick":
         found["quick"] = "a smoke run: steps and data are cut"
     published = cell.task.recipes(plan.effort, prepared.place.demo)

@@ -1,11 +1,14 @@
 """Which recipe: the grid on train, the choice on valid, by the rule the task declares."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, TypeVar
 
-from earbench.contract import Fold, Task
+from earbench.contract import Effort, Fold, Match, Task
+from earbench.errors import BenchError
 from earbench.examples import examples
 from earbench.extract import Shelf
 from earbench.fit import Bench, Fitted, better, grid, judge
@@ -26,6 +29,28 @@ class Found:
     heads: dict[int | None, list[list[Fitted]]]
     table: list[dict[str, Any]]
     best_layer: int | None
+
+
+def judgeable(task: Task, folds: Sequence[Fold], effort: Effort) -> tuple[Task, tuple[str, ...]]:
+    """The task, judged by the loss if its metric has no value on some valid split whatever is said of it, and why.
+
+    R2 has none where all numbers are the same, a word error rate where no word is spoken. Means over folds need one
+    judge for all of them.
+    """
+    metric = judge(task)
+    if metric is None or isinstance(task, Match):
+        return task, ()
+    without = []
+    for fold in folds:
+        rows = task.rows(fold.valid, task.ideal(fold.valid))
+        if math.isnan(metric.value(rows, task.weights(fold.valid, effort))):
+            without.append(f"'{fold.name}'")
+    if not without:
+        return task, ()
+    changed = copy(task)
+    changed.select = "loss"
+    where = f"the valid split of fold{'s' * (len(without) > 1)} {', '.join(without)}"
+    return changed, (f"{metric.name} has no value on {where}, whatever is said of it: recipes are chosen by the loss",)
 
 
 def search(cell: Cell, plan: Plan, folds: Sequence[Fold], opener: Opener, progress: Progress) -> Found:
@@ -49,8 +74,13 @@ def open_fold(cell: Cell, plan: Plan, fold: Fold, shelf: Shelf, folder: Any) -> 
 
 
 def best_of(task: Task, means: Mapping[K, float]) -> K:
-    """The key of the best mean on valid; of equals, the first."""
+    """The key of the best mean on valid; of equals, the first. A choice between nothing but NaNs is an error."""
     best, *others = means
+    if others and all(map(math.isnan, means.values())):
+        raise BenchError(
+            f"task '{task.card.name}': {task.select} has no value on valid for any of {len(means)} choices",
+            "heads that diverged say nothing finite; or the valid split holds nothing that the metric could count",
+        )
     for key in others:
         if better(judge(task), means[key], means[best]):
             best = key

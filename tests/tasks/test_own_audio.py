@@ -446,6 +446,23 @@ def test_tags_and_numbers_are_learned_from_tones(tmp_path, settings, quiet, kind
 
 
 @pytest.mark.usefixtures("short")
+def test_numbers_that_are_all_the_same_on_valid_leave_the_choice_to_the_loss(tmp_path, settings, quiet, capsys):
+    """R2 has no value there; the first rate would win whatever it learned."""
+    splits = ["train"] * 8 + ["valid"] * 3 + ["test"] * 4
+    numbers = [1, 2.5] * 4 + [2.5] * 3 + [1, 2.5] * 2
+    rows = [{"path": write(tmp_path / f"{n}.wav", 500 * one), "value": one, "split": split}
+            for n, (one, split) in enumerate(zip(numbers, splits, strict=True))]  # fmt: skip
+    record = ran(f"csv:{table(tmp_path, rows)}", settings, quiet)
+    said = "r2 has no value on the valid split of fold 'main', whatever is said of it: recipes are chosen by the loss"
+    assert said in record.facts["notes"]
+    assert said in capsys.readouterr().err
+    assert any(deviation.startswith("valid-loss: ") for deviation in record.facts["deviations"])
+    judged = {line["lr"]: line["valid"] for line in record.facts["search"]}
+    assert record.facts["recipe"][0]["lr"] == min(judged, key=judged.get)
+    assert set(record.scores) == {"r2", "rmse", "mae"}
+
+
+@pytest.mark.usefixtures("short")
 def test_records_do_not_say_where_the_audio_lay(tmp_path, settings, quiet):
     home, other = tmp_path / "home", tmp_path / "secret"
     home.mkdir()

@@ -56,7 +56,7 @@ def test_the_engine_trains_hears_predictor_as_a_plain_loop_does(tmp_path, quiet)
     (fitted,) = grid(ready, [0], 0, None, quiet)
     optimiser = torch.optim.Adam(head.parameters(), lr=EPOCHS.lr)
     for _ in range(fitted.step // STEPS_OF_AN_EPOCH):
-        for x, targets in zip(ready.train.rows[:, 0].split(20), ready.train.targets.split(20), strict=True):
+        for x, targets in zip(ready.train.rows.matrix(0).split(20), ready.train.targets.split(20), strict=True):
             optimiser.zero_grad()
             functional.cross_entropy(head(x, None), targets).backward()
             optimiser.step()

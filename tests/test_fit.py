@@ -29,6 +29,7 @@ from earbench.fit import better, grid, predict
 from earbench.frames import Resident
 from earbench.kit.heads.pooled import PooledLinear
 from earbench.kit.metrics.accuracy import ACCURACY
+from earbench.rows import HeldRows
 
 HARD = MadeUp(noise=1.5)
 LOSS = replace(ACCURACY, name="loss", better="lower")
@@ -114,8 +115,8 @@ def test_a_batch_of_frames_holds_each_clips_own_frames_and_zeros():
 
 
 def test_one_layer_of_a_split_is_that_layer():
-    held = Pooled(split("train", 1), torch.arange(6.0).reshape(1, 3, 2), *[torch.ones(1)] * 2)
-    assert held.layer(1).rows.tolist() == [[[2.0, 3.0]]]
+    held = Pooled(split("train", 1), HeldRows(torch.arange(6.0).reshape(1, 3, 2)), *[torch.ones(1)] * 2)
+    assert held.layer(1).rows.held.tolist() == [[[2.0, 3.0]]]
     assert held.layer(1).shape == (1, 2)
 
 
@@ -277,7 +278,7 @@ def test_a_task_may_be_judged_by_the_loss(tmp_path, quiet):
         assert fitted.valid == min(score for _, score in fitted.curve)
     head = PooledLinear(5, 6, COLOURS)
     head.load_state_dict({name.removeprefix("head."): value for name, value in found[0].state.items() if name != "mix"})
-    mixed = torch.einsum("l,blw->bw", torch.tensor(found[0].weights()), one.valid.rows)
+    mixed = torch.einsum("l,blw->bw", torch.tensor(found[0].weights()), one.valid.rows.held)
     expected = torch.nn.functional.cross_entropy(head(mixed, None), one.valid.targets)
     assert found[0].valid == pytest.approx(expected.item(), rel=1e-4)
 

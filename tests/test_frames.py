@@ -106,7 +106,7 @@ def opened(ways, quiet):
         one = cell(upstream or CountingUpstream(), task)
         found = prepared(task, Path("unused"), settings, quiet)
         shelf = extract.extract(one, found, settings, settings.cache, quiet)
-        assert shelf.frames == way
+        assert shelf.features == way
         return open_fold(one, plan(recipes), found.folds[0], shelf, settings.cache / "fits"), shelf
 
     return opened
@@ -277,7 +277,7 @@ def test_frames_that_are_all_stored_are_used_though_the_budget_has_shrunk(task, 
     one, tight = cell(CountingUpstream(), task), settings.with_(budget_gb=1e-9)
     extract.extract(one, found, settings, settings.cache, quiet)
     forwarded = len(one.upstream.clips)
-    assert extract.extract(one, found, tight, settings.cache, quiet).frames == "resident"
+    assert extract.extract(one, found, tight, settings.cache, quiet).features == "resident"
     assert len(one.upstream.clips) == forwarded
 
 

@@ -31,10 +31,10 @@ def seen(one, store):
 
 def by_hand(model, one, test, layer):
     """Expected: scikit-learn called directly on features standardised by the train split."""
-    scale = StandardScaler().fit(one.train.rows[:, layer].numpy())
+    scale = StandardScaler().fit(one.train.rows.matrix(layer).numpy())
     labels = [clip.label for clip in one.fold.train.clips]
-    model.fit(scale.transform(one.train.rows[:, layer].numpy()), labels)
-    return model.predict(scale.transform(test.rows[:, layer].numpy())).tolist()
+    model.fit(scale.transform(one.train.rows.matrix(layer).numpy()), labels)
+    return model.predict(scale.transform(test.rows.matrix(layer).numpy())).tolist()
 
 
 @pytest.mark.parametrize(

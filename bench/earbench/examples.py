@@ -10,6 +10,7 @@ from torch import Tensor
 from earbench.contract import Space, Split, Task
 from earbench.extract import Shelf, packs
 from earbench.frames import Frames, frames_of
+from earbench.rows import Rows, rows_of
 from earbench.stack import Batch
 
 EVALUATE_CLIPS = 2048
@@ -18,30 +19,30 @@ EVALUATE_FRAMES = 8192
 
 @dataclass(frozen=True)
 class Pooled:
-    """One split at grain `mean` or `clip`, wholly on the device: `rows` [clip, layer, width] and what each means."""
+    """One split at grain `mean` or `clip`: its `rows` of features, and what each means, which is on the device."""
 
     split: Split
-    rows: Tensor
+    rows: Rows
     targets: Tensor
     target_lengths: Tensor
 
     @property
     def shape(self) -> tuple[int, int]:
         """Layers and width."""
-        return self.rows.shape[1], self.rows.shape[2]
+        return self.rows.shape[1:]
 
     def layer(self, number: int) -> "Pooled":
         """The same split seen through one layer."""
-        return replace(self, rows=self.rows[:, number : number + 1].contiguous())
+        return replace(self, rows=self.rows.layer(number))
 
     def batches(self, order: Sequence[Sequence[int]]) -> Iterator[Batch]:
         """Features [clip, layer, width], no lengths, targets and their lengths, for each list of clip numbers.
 
         All numbers are moved to the device at once: a step then waits for nothing.
         """
-        numbers = torch.as_tensor(np.concatenate([np.asarray(one) for one in order]), device=self.rows.device)
+        numbers = torch.as_tensor(np.concatenate([np.asarray(one) for one in order]), device=self.targets.device)
         for indices in torch.split(numbers, [len(one) for one in order]):
-            yield self.rows[indices], None, self.targets[indices], self.target_lengths[indices]
+            yield self.rows.take(indices), None, self.targets[indices], self.target_lengths[indices]
 
     def order(self) -> list[Sequence[int]]:
         """All clip numbers, as many at a time as are judged together."""
@@ -111,7 +112,7 @@ def examples(task: Task, split: Split, space: Space | None, shelf: Shelf, device
     """Features of one split and, where there is a `space` to answer in, its targets; without, these stay unread."""
     if task.card.grain == "frame":
         return Framed(split, frames_of(shelf, split.clips, device), task, space, *shelf.times(), device)
-    rows = shelf.read(split.clips)[0].to(device)
+    rows = rows_of(shelf, split.clips, device)
     if space is None:
         nothing = torch.zeros(len(rows), dtype=torch.long, device=device)
         return Pooled(split, rows, nothing, nothing)

@@ -35,7 +35,7 @@ SHARD_BYTES = 256 * 2**20
 SHARD_SECONDS = 20.0
 AHEAD = 4
 MEMORY_SHARE = 0.25
-"""Of a device's free memory (of all memory, on a CPU): what the frames of a run may take there."""
+"""Of a device's free memory (of all memory, on a CPU): what the features of a run may take there."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ class Encoder:
 class Shelf:
     """The features of a run: a store that holds all of them, and the key of every clip id.
 
-    `frames` says how batches of frames come about: held on the device, read from the store ("mapped"), or made by
+    `features` says how batches come about: held on the device, read from the store ("mapped"), or, of frames, made by
     the `encoder` each time. It never changes a bit of them.
     """
 
     store: Store
     keys: dict[str, str]
-    frames: Literal["resident", "mapped", "streamed"] = "resident"
+    features: Literal["resident", "mapped", "streamed"] = "resident"
     encoder: Encoder | None = None
 
     def read(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
@@ -100,9 +100,9 @@ class Shelf:
     def cost(self) -> dict[str, Any]:
         """What the encoder's work took: when the shards were made, or in all passes of this run."""
         if not self.encoder:
-            return self.store.cost(set(self.keys.values())) | {"features": self.frames}
+            return self.store.cost(set(self.keys.values())) | {"features": self.features}
         spent = {"extract_seconds": self.encoder.seconds, "audio_seconds": self.encoder.audio_seconds}
-        return spent | {"extracted_on": [str(self.encoder.cell.device)], "features": self.frames}
+        return spent | {"extracted_on": [str(self.encoder.cell.device)], "features": self.features}
 
 
 def extract(cell: Cell, prepared: Prepared, settings: Settings, workspace: Path, progress: Progress) -> Shelf:
@@ -127,7 +127,7 @@ def extract(cell: Cell, prepared: Prepared, settings: Settings, workspace: Path,
         except Damaged as damage:
             progress.warn(f"{damage}; extracting them again")
             continue
-        fits = cell.grain != "frame" or estimate_bytes(cell.upstream, "frame", items) <= memory(cell.device)
+        fits = estimate_bytes(cell.upstream, cell.grain, items) <= memory(cell.device)
         return Shelf(store, keys, "resident" if fits else "mapped")
 
 
@@ -138,7 +138,7 @@ def streams(cell: Cell, items: Sequence[Item], store: Store, settings: Settings)
 
 
 def memory(device: torch.device) -> float:
-    """Bytes of `device` that the frames of a run may take."""
+    """Bytes of `device` that the features of a run may take."""
     if device.type == "cuda":
         return MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]
     return MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -102,7 +102,7 @@ def frames_of(shelf: Shelf, clips: Sequence[Clip], device: torch.device) -> Fram
     if shelf.encoder:
         upstream = shelf.encoder.cell.upstream
         return Streamed((upstream.layers, upstream.width), shelf.encoder, clips)
-    if shelf.frames == "mapped":
+    if shelf.features == "mapped":
         keys = [shelf.keys[clip.id] for clip in clips]
         layers, width = shelf.store.clip(keys[0], ALL).shape[1:]
         return Mapped((layers, width), shelf.store, keys)

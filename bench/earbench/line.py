@@ -208,8 +208,9 @@ def _constant(cell: Cell, bench: Bench, progress: Progress) -> list[str]:
     """A warning if pooled features do not differ between clips (mean normalisation over time does that)."""
     if not isinstance(bench.train, Pooled) or len(bench.train.rows) < 2:
         return []
-    flat = int((bench.train.rows.std(0) < CONSTANT).sum())
-    total = bench.train.rows[0].numel()
+    rows = bench.train.rows
+    flat = sum(int((rows.matrix(layer).std(0) < CONSTANT).sum()) for layer in range(rows.shape[1]))
+    total = rows.shape[1] * rows.shape[2]
     if not flat:
         return []
     note = f"{flat} of {total} pooled features of '{cell.name}' are the same for every clip: no head learns from them"

@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from earbench.contract import Labels
 from earbench.examples import Examples, Pooled
 from earbench.fit import Bench, better
 from earbench.progress import Progress
+from earbench.rows import HeldRows
 
 NEIGHBOURS = 10
 ITERATIONS = 300
@@ -64,7 +66,8 @@ def _few_threads(train: Pooled) -> AbstractContextManager[object]:
     """One thread for a small matrix: sharing its products out costs far more than they do."""
     from threadpoolctl import threadpool_limits
 
-    limits: AbstractContextManager[object] = threadpool_limits(1 if train.rows[:, 0].numel() < SMALL else None)
+    small = len(train.rows) * train.rows.shape[2] < SMALL
+    limits: AbstractContextManager[object] = threadpool_limits(1 if small else None)
     return limits
 
 
@@ -91,7 +94,8 @@ def _some(examples: Pooled, count: int) -> Pooled:
         return examples
     kept = np.linspace(0, len(examples.split.clips) - 1, count).round().astype(int).tolist()
     split = replace(examples.split, clips=tuple(examples.split.clips[index] for index in kept), seconds=())
-    return replace(examples, split=split, rows=examples.rows[kept], targets=examples.targets[kept])
+    rows = HeldRows(examples.rows.take(torch.tensor(kept)))
+    return replace(examples, split=split, rows=rows, targets=examples.targets[kept])
 
 
 def _fitted(examples: Pooled, layer: int) -> tuple[tuple[Array, Array], Any]:
@@ -104,7 +108,7 @@ def _fitted(examples: Pooled, layer: int) -> tuple[tuple[Array, Array], Any]:
 
 def _layer(examples: Pooled, layer: int) -> Array:
     """Features of one layer, [clip, width], in double precision: the regression needs it to converge."""
-    found: Array = examples.rows[:, layer].cpu().double().numpy()
+    found: Array = examples.rows.matrix(layer).double().numpy()
     return found
 
 

@@ -108,6 +108,14 @@ class Store:
             raise BenchError("no features were asked for")
         return out, lengths
 
+    def mapped(self, keys: Sequence[str]) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The shards that hold `keys`, memory-mapped; of each key the number of its shard and its row there."""
+        self.verify(keys)
+        shards = {name: number for number, name in enumerate(self._by_shard(keys))}
+        at = [self._at[key] for key in keys]
+        files, rows = torch.tensor([shards[name] for name, *_ in at]), torch.tensor([row for _, row, _ in at])
+        return [self._load(name) for name in shards], files, rows
+
     def clip(self, key: str, layers: slice) -> Tensor:
         """The rows of one clip, [row, layer, width]; of the shard, which is memory-mapped, nothing else is read."""
         name, start, rows = self._at[key]

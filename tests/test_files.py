@@ -5,6 +5,7 @@ import errno
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from earbench import files
 from earbench.errors import BenchError
@@ -80,10 +81,19 @@ def test_nobody_sees_a_half_written_file(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "new"
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told_as_such(tmp_path, code):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "whatever the system says"),
+        OSError(errno.EDQUOT, "whatever the system says"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_told_as_such(tmp_path, error):
+    """Features, fits and heads are written by safetensors, which has an error of its own."""
+
     def fill(_path):
-        raise OSError(code, "whatever the system says")
+        raise error
 
     with pytest.raises(BenchError, match=r"the disk is full: could not write a.txt(?s:.*)bench cache prune"):
         files.write(tmp_path / "a.txt", fill)

@@ -4,11 +4,14 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from earbench.errors import BenchError
 
@@ -76,10 +79,18 @@ def explained(path: Path) -> Iterator[None]:
     """Turn what the disk says into what the user can do."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, SafetensorError) as error:
+        number = error.errno if isinstance(error, OSError) else _errno(error)
+        if number in (errno.ENOSPC, errno.EDQUOT):
             raise BenchError(
                 f"the disk is full: could not write {path.name} in {path.parent}",
                 "nothing is lost: free some space (`bench cache prune --keep-gb 0`), then give the same command again",
             ) from None
-        raise BenchError(f"could not write {path}: {error.strerror or error}") from None
+        said = isinstance(error, OSError) and error.strerror
+        raise BenchError(f"could not write {path}: {said or error}") from None
+
+
+def _errno(error: SafetensorError) -> int | None:
+    """safetensors wraps what the disk said; `os error N` inside is the number."""
+    found = re.search(r"os error (\d+)", str(error))
+    return int(found[1]) if found else None

@@ -82,7 +82,7 @@ class Store:
             "".join((*keys, str(os.getpid()), str(time.time_ns()))).encode(), digest_size=10
         ).hexdigest()
         path = self.folder / f"{name}.safetensors"
-        files.write(path, lambda temporary: _save(torch.cat(tensors), temporary))
+        files.write(path, lambda temporary: save_file({"rows": torch.cat(tensors).contiguous()}, temporary))
         rows = tuple(len(tensor) for tensor in tensors)
         shard = Shard(path.name, files.checksum(path), keys, rows, tuple(durations), hop, first, seconds, device)
         try:
@@ -211,20 +211,6 @@ def locked(path: Path, progress: Progress, busy: str) -> Iterator[None]:
 
 class Damaged(BenchError):
     """Some stored features did not match their checksum; they are gone now and must be extracted again."""
-
-
-def _save(rows: Tensor, path: Path) -> None:
-    try:
-        save_file({"rows": rows.contiguous()}, path)
-    except SafetensorError as error:
-        raise OSError(_errno(error), str(error)) from None
-
-
-def _errno(error: Exception) -> int:
-    """safetensors wraps what the disk said; `os error N` inside is the number."""
-    _, found, rest = str(error).partition("os error ")
-    digits = rest.split(")")[0]
-    return int(digits) if found and digits.isdigit() else 5
 
 
 def _row_numbers(spans: Sequence[tuple[int, int]], starts: Tensor) -> tuple[Tensor, Tensor]:

@@ -461,11 +461,12 @@ import json, time
 from earbench.errors import BadCheckpoint
 from earbench.kit.hub import fetch
 cached = fetch("org/tiny", None, "tiny@DIR")
-start = time.monotonic()
+pauses = []
+time.sleep = pauses.append
 try:
     fetch("org/other", None, "other@DIR")
 except BadCheckpoint as error:
-    print(json.dumps({"source": cached.source, "error": str(error), "seconds": time.monotonic() - start}))
+    print(json.dumps({"source": cached.source, "error": str(error), "slept": sum(pauses)}))
 """
 
 
@@ -486,7 +487,7 @@ def test_a_model_is_downloaded_once_and_then_used_offline(tmp_path, hub):
     assert offline["source"] == {"hub": "org/tiny", "commit": COMMIT}
     for word in ("org/other", "cannot be reached", "config.json", "model.safetensors", "other@DIR"):
         assert word in offline["error"]
-    assert offline["seconds"] < 15  # it takes a fraction of a second; the hub client's own retries take half a minute
+    assert offline["slept"] < 5  # the hub client's own retries would pause for half a minute
 
 
 # ---- torchaudio ------------------------------------------------------------------------------------------------------

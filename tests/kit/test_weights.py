@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from earbench.errors import BadCheckpoint
-from earbench.kit.unpickle import Bag, read_legacy, read_tar, read_zip
+from earbench.kit.torch_files import read_legacy, read_tar, read_zip
+from earbench.kit.unpickle import Bag
 from earbench.kit.weights import file_digest, load_strict, modern_weight_norm, read_state, strip_prefix
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "weights"

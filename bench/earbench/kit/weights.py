@@ -1,32 +1,35 @@
-"""Weight files as dictionaries, without running anything that is in them (design §6; protocol sheet §2.5, §2.6)."""
+"""Weight files as dictionaries, without running anything that is in them (design §6; protocol sheet §2.5, §2.6).
+
+There is one reader of pickles, our own, and no way of asking for more: nothing is ever unpickled in full, and there is
+no flag for it. `torch.load(weights_only=True)` is not asked first. What it reads, ours reads the same; what ours
+refuses, it lets through: a key of nested tuples ends the process, storages without values come back as whatever memory
+held, a tensor of stride zero claims any size, and every library may add its own functions to those a file may call.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from earbench.errors import BadCheckpoint
-from earbench.kit.unpickle import check_zip, read_legacy, read_tar, read_zip
+from earbench.kit.torch_files import read_legacy, read_tar, read_zip
 
 
 def read_state(path: Path) -> dict[str, Any]:
     """What a weight file holds: safetensors, or anything `torch.save` ever wrote, with its tensors on the CPU.
 
-    What the file is, its first bytes say, not its name. Pickles are read with `weights_only=True` first and by our own
-    stub unpickler next, which turns objects of unknown classes into `earbench.kit.unpickle.Bag`. Code in the file
-    never runs. The dictionary is the file's own: a fairseq file has the weights under "model".
+    What the file is, its first bytes say, not its name. Objects of unknown classes become `earbench.kit.unpickle.Bag`.
+    Code in the file never runs. The dictionary is the file's own: a fairseq file has the weights under "model".
     """
     if not path.is_file():
         raise BadCheckpoint(f"no weight file at {path}")
     with path.open("rb") as file:
-        head = file.read(16)
+        head = file.read(512)
     try:
         found = _reader(path, head)(path)
     except BadCheckpoint:
@@ -45,13 +48,13 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], Any]:
     if head[8:9] == b"{":
         return _read_safetensors
     if head.startswith(b"PK\x03\x04"):
-        return _read_zip
+        return read_zip
     if head.startswith(b"\x80"):
-        return lambda path: _read_pickled(path, read_legacy)
-    if tarfile.is_tarfile(path):
+        return read_legacy
+    if head[257:262] == b"ustar":
         return read_tar
     raise BadCheckpoint(
-        f"{path} is no weight file: it starts with {head!r}",
+        f"{path} is no weight file: it starts with {head[:16]!r}",
         "expected safetensors or a file written by torch.save; a download may have saved an error page or a pointer",
     )
 
@@ -60,18 +63,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     return load_file(path)
-
-
-def _read_zip(path: Path) -> Any:
-    check_zip(path)
-    return _read_pickled(path, read_zip)
-
-
-def _read_pickled(path: Path, ours: Callable[[Path], Any]) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # refused a class, or damaged: our reader accepts the first and names the second
-        return ours(path)
 
 
 def file_digest(path: Path) -> str:
@@ -111,11 +102,11 @@ def modern_weight_norm(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Any], ignore: Iterable[str] = ()) -> None:
-    """Fill `module` with `state`, or raise `BadCheckpoint` with what is missing, left over or of another shape.
+    """Fill `module` with `state`, or raise `BadCheckpoint` with what is missing, left over, of another shape or kind.
 
     Keys that match a pattern of `ignore` (as in `fnmatch`) are left out of the comparison: those of the file are
-    dropped, those of the module keep their values. Tensors take the module's dtype; a module on the meta device ends
-    up on the CPU.
+    dropped, those of the module keep their values. Tensors take the module's precision, but integers never become
+    floats, as those of a quantised file would; a module on the meta device ends up on the CPU.
     """
     patterns = tuple(ignore)
     wanted = {key: value for key, value in module.state_dict().items() if not _matches(key, patterns)}
@@ -142,7 +133,13 @@ def _misfits(wanted: Mapping[str, Tensor], given: Mapping[str, Any]) -> list[str
             found.append(f"{key} is a {type(given[key]).__name__}")
         elif given[key].shape != wanted[key].shape:
             found.append(f"{key} is {tuple(given[key].shape)}, expected {tuple(wanted[key].shape)}")
+        elif _number(given[key]) != _number(wanted[key]):
+            found.append(f"{key} is of {given[key].dtype}, expected {wanted[key].dtype}")
     return found
+
+
+def _number(tensor: Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
 
 
 def _problem(name: str, keys: Sequence[str]) -> list[str]:

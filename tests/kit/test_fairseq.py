@@ -429,10 +429,11 @@ def test_weights_that_do_not_fit_exactly_are_refused(tmp_path, kind, change, nam
         ({"conv_feature_layers": "[(16,10,5)] * 7"}, "conv_feature_layers"),
         ({"extractor_mode": "layer_norm"}, "extractor_mode='layer_norm'"),
         ({"encoder_attention_heads": 5}, "describes no"),
+        ({"encoder_attention_heads": -4}, "encoder_attention_heads=-4"),
+        ({"encoder_attention_heads": "4"}, "encoder_attention_heads='4'"),
         ({"layer_norm_first": "False"}, "layer_norm_first='False'"),
         ({"layer_type": "conformer"}, "layer_type='conformer'"),
         ({"activation_fn": "relu"}, "activation_fn='relu'"),
-        ({"activation_fn": torch.ones(2)}, "activation_fn=None"),
     ],
 )
 def test_settings_that_contradict_the_weights_or_mean_another_network_are_refused(tmp_path, change, named):
@@ -440,6 +441,16 @@ def test_settings_that_contradict_the_weights_or_mean_another_network_are_refuse
     content["cfg"]["model"] |= change
     with pytest.raises(BadCheckpoint, match=named):
         opened("hubert", saved(tmp_path / "file.pt", content))
+
+
+def test_settings_that_are_no_plain_values_are_not_looked_into(tmp_path):
+    """Doubled sixty times, a list is small to store and endless to print or compare."""
+    endless = []
+    for _ in range(60):
+        endless = [endless, endless]
+    content = fairseq_file("hubert", False, tensors("hubert", False))
+    content["cfg"]["model"] |= {"activation_fn": endless, "encoder_layers": {"a": endless}, "label": torch.ones(2)}
+    assert opened("hubert", saved(tmp_path / "file.pt", content)).layers == BLOCKS + 1
 
 
 @pytest.mark.parametrize(

@@ -125,13 +125,20 @@ def varied():
 
 
 @both_formats
-def test_our_reader_agrees_with_torch(tmp_path, new):
-    path = saved(tmp_path / "file.pt", varied(), new)
-    ours, theirs = (read_zip if new else read_legacy)(path), torch.load(path, weights_only=True)
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_our_reader_agrees_with_torch(tmp_path, new, protocol):
+    path = tmp_path / "file.pt"
+    torch.save(varied(), path, pickle_protocol=protocol, _use_new_zipfile_serialization=new)
+    ours, theirs = (read_zip if new else read_legacy)(path), torch.load(path, weights_only=protocol == 2)
     assert list(ours) == list(theirs)
     for key, value in theirs.items():
         assert ours[key].dtype == value.dtype
         assert torch.equal(ours[key], value), key
+
+
+def test_types_without_a_storage_class_of_their_own_are_read(tmp_path):
+    numbers = torch.tensor([1, 2, 65_535], dtype=torch.uint16)[1:]
+    assert torch.equal(read_state(saved(tmp_path / "file.pt", {"w": numbers}))["w"], numbers)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real weights of shared/data")
@@ -306,6 +313,13 @@ def test_strict_loading_lists_what_does_not_fit():
         "left over (7): extra.0, extra.1, extra.2, extra.3, extra.4 and 2 more",
         "not as expected (2): 0.weight is (3, 5), expected (3, 2), 1.bias is a str",
     )
+
+
+def test_numbers_of_another_kind_are_refused():
+    state = small().state_dict()
+    for value in (state["0.weight"].to(torch.int8), state["0.weight"].to(torch.complex64)):
+        with pytest.raises(BadCheckpoint, match=rf"0\.weight is of {value.dtype}, expected torch\.float32"):
+            load_strict(small(), {**state, "0.weight": value})
 
 
 def test_strict_loading_ignores_the_patterns_it_is_given_on_both_sides():

@@ -65,6 +65,7 @@ SHOWN = {
     "conv_pos_groups": "num_conv_pos_embedding_groups",
     "num_buckets": "num_buckets",
 }
+PLAIN = (str, bool, int, float, type(None))
 CONVOLUTIONS = "[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2"
 TERM = re.compile(r"\[((?:\(\d{1,5},\d{1,5},[1-9]\d{0,4}\),?)+)\](?:\*(\d{1,2}))?")
 
@@ -146,7 +147,8 @@ def _parts(found: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any],
         )
     if strangers := [str(key) for key, value in weights.items() if not isinstance(value, Tensor)]:
         raise BadCheckpoint(f"{strangers[0]} is no tensor")
-    return {str(key): value for key, value in weights.items()}, {**model, **task}, layout
+    settings = {key: value for key, value in {**model, **task}.items() if isinstance(value, PLAIN)}
+    return {str(key): value for key, value in weights.items()}, settings, layout
 
 
 def _distilled(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def _leaf(value: Any) -> Any:
         value = vars(value).get("_val", value)
     if isinstance(value, Bag) and len(arguments := vars(value).get("arguments", ())) == 1:
         (value,) = arguments
-    return None if isinstance(value, Tensor) else value
+    return value
 
 
 def _renamed(weights: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
@@ -206,7 +208,7 @@ def _config(kind: str, weights: Mapping[str, Tensor], settings: Mapping[str, Any
         "model_type": kind,
         "hidden_size": hidden,
         "num_hidden_layers": _count(weights, r"encoder\.layers\.(\d+)\.fc1\.weight"),
-        "num_attention_heads": settings.get("encoder_attention_heads", 12),
+        "num_attention_heads": _whole(settings, "encoder_attention_heads", 12),
         "intermediate_size": tensor_shape(weights, "encoder.layers.0.fc1.", ("weight",), 2)[0],
         "conv_dim": [size[0] for size in sizes],
         "conv_kernel": [size[2] for size in sizes],
@@ -219,7 +221,7 @@ def _config(kind: str, weights: Mapping[str, Tensor], settings: Mapping[str, Any
     }
     if kind == "wavlm":
         table = tensor_shape(weights, "encoder.layers.0.self_attn.relative_attention_bias.", ("weight",), 2)
-        found |= {"num_buckets": table[0], "max_bucket_distance": settings.get("max_distance", 1280)}
+        found |= {"num_buckets": table[0], "max_bucket_distance": _whole(settings, "max_distance", 1280)}
     if kind == "hubert" and settings.get("feat_proj_layer_norm") is False:
         found["feat_proj_layer_norm"] = False
     for key, name in SHOWN.items():
@@ -264,6 +266,13 @@ def tensor_shape(weights: Mapping[str, Tensor], prefix: str, names: tuple[str, .
 
 def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
     return sum(re.fullmatch(pattern, key) is not None for key in weights)
+
+
+def _whole(settings: Mapping[str, Any], key: str, usual: int) -> int:
+    value = settings.get(key, usual)
+    if type(value) is not int or value < 1:
+        raise BadCheckpoint(f"its settings say {key}={value!r}, which is no number of things")
+    return value
 
 
 def flag(settings: Mapping[str, Any], key: str) -> bool:

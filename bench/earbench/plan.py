@@ -30,6 +30,8 @@ QUICK_STEPS = 300
 
 LOCAL = re.compile(r"[/.~]|[A-Za-z]:[/\\]|.*\\")
 """How a local path begins; anything with a backslash is one."""
+OWN_FILE = re.compile(r"(?P<file>.+?\.py)(?P<kind>:[A-Za-z_]\w*)(?:@(?P<path>.+))?")
+"""The user's own file behind `py:`, its class and perhaps a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -177,8 +179,13 @@ def public_name(spec: str) -> str:
 
 
 def _public_argument(argument: str) -> str:
-    """Both sides of `MODULE@PATH` are looked at on their own."""
-    return "@".join(_leaf(part) if _is_local(part) else part for part in argument.split("@"))
+    """`FILE.py:CLASS@PATH`, `MODULE@PATH`, `ORG/MODEL@REV` or one path, which may hold an @ itself."""
+    if own := OWN_FILE.fullmatch(argument):
+        return f"{_leaf(own['file'])}{own['kind']}" + (f"@{_leaf(own['path'])}" if own["path"] else "")
+    head, at, tail = argument.partition("@")
+    if _is_local(head):
+        return _leaf(argument)
+    return head + at + (_leaf(tail) if _is_local(tail) else tail)
 
 
 def _is_local(part: str) -> bool:

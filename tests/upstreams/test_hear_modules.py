@@ -234,6 +234,19 @@ def test_a_loader_that_fails_and_a_model_of_another_framework_are_told(toy, tmp_
         load_upstream(f"hear:{name}")
 
 
+def test_a_module_of_another_framework_is_told_what_it_lacks_and_where_it_can_run(toy, tmp_path):
+    name = toy()
+    (tmp_path / f"{name}.py").write_text("import tensorflow_of_nobody as tf\n")
+    with pytest.raises(BenchError, match=r"needs 'tensorflow_of_nobody'(.|\n)*features:DIR"):
+        load_upstream(f"hear:{name}")
+
+
+def test_a_path_in_the_users_home_is_found(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "two.txt").write_text("2")
+    assert float(load_upstream(f"hear:{toy()}@~/two.txt").model.scale) == 2.0
+
+
 def test_another_file_is_another_encoder_even_if_no_tensor_tells(toy, tmp_path):
     name = toy()
     digests = set()

@@ -6,9 +6,7 @@ module is code that the user installed and runs as such: what its own loader doe
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +18,14 @@ from torch import Tensor, nn
 
 from earbench.contract import Features, Spec, Upstream, UpstreamCard
 from earbench.errors import BenchError, RequestError
+from earbench.kit.code_digest import files_digest, package_digest
 from earbench.kit.weights import file_digest
 
 RATES = (16_000, 22_050, 32_000, 44_100, 48_000)
 FUNCTIONS = ("load_model", "get_scene_embeddings", "get_timestamp_embeddings")
 FACTS = ("sample_rate", "scene_embedding_size", "timestamp_embedding_size")
 
+ELSEWHERE = "compute its features where it runs and use features:DIR"
 NOISE_SECONDS = 2
 SAME = 1e-4
 """Of the embeddings' root mean square: how far those of a clip alone and in a batch may lie apart, as in the checks."""
@@ -77,9 +77,10 @@ class Hear(Upstream):
                 "a module whose load_model leaves them untrained can be the control",
             )
         module = _import(name)
+        path = str(Path(path).expanduser()) if path.startswith("~") else path
         found = cls(module, _model(module, path))
         digest = _digest(Path(path)) if path else None
-        found.options = {"module": name, "code": _code(name), "path": digest or path}
+        found.options = {"module": name, "code": package_digest(name), "path": digest or path}
         found.source = {"module": name} | ({"file": Path(path).name, "file_sha256": digest} if digest else {})
         return found
 
@@ -207,7 +208,9 @@ def _import(name: str) -> ModuleType:
             raise RequestError(
                 f"no module called '{error.name}'", "install it, or put its folder on PYTHONPATH"
             ) from error
-        raise BenchError(f"the HEAR module '{name}' needs '{error.name}', which is not installed") from error
+        raise BenchError(
+            f"the HEAR module '{name}' needs '{error.name}', which is not installed", f"pip install it, or {ELSEWHERE}"
+        ) from error
     except Exception as error:  # somebody else's code may fail in any way
         raise BenchError(f"importing the HEAR module '{name}' fails: {type(error).__name__}: {error}") from error
     if missing := [function for function in FUNCTIONS if not callable(getattr(module, function, None))]:
@@ -224,7 +227,7 @@ def _model(module: ModuleType, path: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise BenchError(
             f"load_model of the HEAR module '{name}' gives a {type(model).__name__}, no torch.nn.Module",
-            "for an encoder of another framework: compute its features where it runs, and use features:DIR",
+            f"if it is of another framework, {ELSEWHERE}",
         )
     return model
 
@@ -236,27 +239,11 @@ def _fact(name: str, model: nn.Module, fact: str) -> int:
     return found
 
 
-def _code(name: str) -> str:
-    """A digest of the module's package, or of its one file: other code may be another encoder. What these import from
-    elsewhere is not in it."""
-    package = sys.modules[name.partition(".")[0]]
-    folders = [Path(folder) for folder in getattr(package, "__path__", ())]
-    files = [(path.relative_to(folder), path) for folder in folders for path in folder.rglob("*.py")]
-    if not files and package.__file__:
-        files = [(Path(Path(package.__file__).name), Path(package.__file__))]
-    return _digest_of(files)
-
-
 def _digest(path: Path) -> str | None:
     """Of a file, or of all files of a folder; None where PATH is no file but whatever the module takes it for."""
     if path.is_dir():
-        return _digest_of([(file.relative_to(path), file) for file in path.rglob("*") if file.is_file()])
+        return files_digest([(file.relative_to(path), file) for file in path.rglob("*") if file.is_file()])
     return file_digest(path) if path.is_file() else None
-
-
-def _digest_of(files: list[tuple[Path, Path]]) -> str:
-    lines = sorted(f"{name.as_posix()} {file_digest(path)}" for name, path in files)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _distance(one: Tensor, two: Tensor) -> float:

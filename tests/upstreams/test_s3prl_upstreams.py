@@ -6,6 +6,7 @@ The files are tiny ones with random weights, written by s3prl's own networks in 
 import argparse
 import builtins
 import importlib
+import logging
 import os
 import re
 import sys
@@ -17,14 +18,15 @@ from earbench import registry
 from earbench.checks import upstream as check_upstream
 from earbench.contract import Spec
 from earbench.errors import BadCheckpoint, BenchError, MissingExtra, RequestError
+from earbench.kit import s3prl_guard
 from earbench.plan import public_name, upstream_digest
-from earbench_upstreams import s3prl_upstreams
 from earbench_upstreams.s3prl_upstreams import S3prl, redraw, true_frames
 
 # s3prl's own modules, which are the reference here, warn when they are built.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:At least one mel filterbank"),
     pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated"),
+    pytest.mark.filterwarnings("ignore:The distutils package is deprecated"),
 ]
 SECONDS = (1.0, 0.1, 0.7371)
 FBANK = {"feat_type": "fbank", "feat_dim": 40, "frame_length": 25, "frame_shift": 10, "decode_wav": False, "cmvn": True}
@@ -132,7 +134,78 @@ def hubert(s3prl, path, norm="default"):
     torch.save({**kept, "dictionaries_symbols": symbols}, path)
 
 
+CONVOLUTIONS = "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2"
+SPEECH = {
+    "encoder_layers": 2,
+    "encoder_embed_dim": 24,
+    "encoder_ffn_embed_dim": 48,
+    "encoder_attention_heads": 2,
+    "conv_feature_layers": CONVOLUTIONS,
+    "conv_pos": 16,
+    "conv_pos_groups": 2,
+}
+
+
+def converted(s3prl, path, part, names, settings, normalize=False, **more):
+    """A file of fairseq as s3prl converts it, of the classes `names` in the module `part`."""
+    module, merge = s3prl(part), s3prl("utils").merge_with_parent
+    network, config = (getattr(module, name) for name in names)
+    made = network(merge(config, settings))
+    if normalize:  # data2vec's, whose converted files have lost the teacher
+        made.remove_pretraining_modules()
+    task = {"normalize": normalize, "sample_rate": 16_000}
+    torch.save({"task_cfg": task, "model_cfg": settings, "model_weight": {**made.state_dict(), **more}}, path)
+
+
+def wav2vec(s3prl, path, kind="none"):
+    convolutions = [(16, 10, 5), (16, 8, 4), *[(16, 4, 2)] * 3, *[(16, 1, 1)] * (2 if kind == "none" else 3)]
+    settings = {
+        "infonce": False,
+        "conv_feature_layers": str(convolutions),
+        "conv_aggregator_layers": str([(16, kernel, 1) for kernel in (2, 3, 4)]),
+        "activation": "relu" if kind == "none" else "gelu",
+        "vq_type": kind,
+        "vq_vars": 8,
+        "vq_dim": 16,
+        "vq_depth": 2,
+        "vq_temp": (2.0, 0.5, 0.999995),
+    }
+    converted(s3prl, path, "wav2vec.wav2vec_model", ("Wav2VecModel", "Wav2VecConfig"), settings)
+
+
+def wav2vec2(s3prl, path):
+    settings = {**SPEECH, "final_dim": 8, "quantize_targets": True, "latent_vars": 4}
+    converted(s3prl, path, "wav2vec2.wav2vec2_model", ("Wav2Vec2Model", "Wav2Vec2Config"), settings)
+
+
+def data2vec(s3prl, path):
+    settings = {**SPEECH, "extractor_mode": "layer_norm", "conv_pos": 15, "pos_conv_depth": 5}
+    names = ("Data2VecAudioModel", "Data2VecAudioConfig")
+    converted(s3prl, path, "data2vec.data2vec_model", names, settings, normalize=True, _ema={})
+
+
+def wavlm(s3prl, path):
+    module = s3prl("wavlm.WavLM")
+    settings = {**SPEECH, "relative_position_embedding": True, "gru_rel_pos": True, "num_buckets": 32}
+    torch.save({"cfg": settings, "model": module.WavLM(module.WavLMConfig(settings)).state_dict()}, path)
+
+
+def distiller(s3prl, path):
+    module = s3prl("distiller.model")
+    settings = {**SPEECH, "extractor_conv_feature_layers": CONVOLUTIONS, "final_dim": 24, "n_tasks": 2}
+    network = module.DistillerModel(module.DistillerConfig(settings))
+    torch.save({"Config": {"distiller": settings}, "Distiller": network.state_dict()}, path)
+
+
 WRITERS = {
+    "wav2vec_large": ("wav2vec", wav2vec),
+    "vq_wav2vec_gumbel": ("vq_wav2vec", lambda s3prl, path: wav2vec(s3prl, path, "gumbel")),
+    "vq_wav2vec_kmeans": ("vq_wav2vec", lambda s3prl, path: wav2vec(s3prl, path, "kmeans")),
+    "wav2vec2_base_960": ("wav2vec2", wav2vec2),
+    "data2vec_base_960": ("data2vec", data2vec),
+    "wavlm_base": ("wavlm", wavlm),
+    "unispeech_sat_base": ("unispeech_sat", wavlm),
+    "distilhubert": ("distiller", distiller),
     "apc": ("apc", apc),
     "vq_apc_960hr": ("apc", vq_apc),
     "npc": ("npc", npc),
@@ -214,6 +287,85 @@ def test_hand_made_features_are_those_of_s3prl(s3prl):
             assert torch.equal(features.frames[clip, :, :count], theirs(reference, wave)[:, :count])
 
 
+# ---- short clips, long strides, weights that are not there ----------------------------------------------------------
+
+
+class Window(torch.nn.Module):
+    """An upstream with one frame a second, like several of s3prl's, that takes no clip under 0.35 s."""
+
+    def __init__(self, *_):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+        self.calls = []
+
+    def get_downsample_rates(self, key):
+        return 16_000
+
+    def forward(self, waves):
+        self.calls.append([len(wave) for wave in waves])
+        long = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True).unfold(1, 5_600, 16_000)
+        return {"hidden_states": [long.std(-1, keepdim=True) * self.scale]}
+
+
+def test_a_clip_too_short_for_an_upstream_is_followed_by_zeros_and_its_frame_is_its_middle():
+    upstream = S3prl(Window(), S3prl.card)
+    assert upstream.shortest == 6_400
+    upstream.expert.calls.clear()
+    features = upstream.encode(torch.ones(1, 1_600), torch.tensor([1_600]))
+    assert upstream.expert.calls == [[6_400]]
+    assert features.lengths.tolist() == [1]
+    assert features.times.tolist() == [[pytest.approx(0.05)]]
+    assert [one for one in check_upstream.run(upstream) if not one.ok] == []
+
+
+def test_clips_of_one_length_go_through_together_where_that_was_seen_to_change_nothing():
+    class Leaking(Window):
+        def forward(self, waves):
+            (states,) = super().forward(waves)["hidden_states"]
+            return {"hidden_states": [states + 0.1 * states.mean(0)]}
+
+    class Single(Window):
+        def forward(self, waves):
+            assert len(waves) == 1
+            return super().forward(waves)
+
+    for kind, calls in ((Window, [[16_000] * 3]), (Leaking, [[16_000]] * 3), (Single, [[16_000]] * 3)):
+        upstream = S3prl(kind(), S3prl.card)
+        upstream.expert.calls.clear()
+        upstream.encode(torch.randn(3, 16_000), torch.full((3,), 16_000))
+        assert upstream.expert.calls == calls
+
+
+def test_weights_that_a_file_lacks_are_told_and_a_file_without_any_is_refused(s3prl, tmp_path):
+    """s3prl fills some networks with whatever of a file fits, and draws the rest."""
+    cpc(s3prl, tmp_path / "w.ckpt")
+    kept = torch.load(tmp_path / "w.ckpt", weights_only=False)
+    del kept["weights"]["gAR.baseNet.weight_hh_l0"]
+    torch.save(kept, tmp_path / "w.ckpt")
+    assert load(f"modified_cpc@{tmp_path / 'w.ckpt'}").notes == [
+        "not in the file and drawn at random: gAR.baseNet.weight_hh_l0"
+    ]
+    torch.save({**kept, "weights": {"other": torch.ones(1)}}, tmp_path / "w.ckpt")
+    with pytest.raises(BadCheckpoint, match=r"none of the weights of s3prl's 'modified_cpc' are in w\.ckpt"):
+        load(f"modified_cpc@{tmp_path / 'w.ckpt'}")
+
+
+def test_an_upstream_that_ends_the_program_is_told_with_what_it_said(s3prl, monkeypatch):
+    def give_up(*_):
+        logging.getLogger("s3prl.upstream.apc.expert").error("APC requires 'sloth==0.4.5' to work")
+        sys.exit(1)
+
+    monkeypatch.setattr(s3prl("apc.hubconf"), "apc", give_up)
+    with pytest.raises(RequestError, match=r"'apc' gives up: APC requires 'sloth==0\.4\.5'"):
+        load("apc")
+
+
+@pytest.mark.usefixtures("s3prl")
+def test_a_folder_is_told_where_it_belongs(tmp_path):
+    with pytest.raises(BadCheckpoint, match=r"no weight file at(.|\n)*hf:DIR"):
+        load(f"hf_hubert_custom@{tmp_path}")
+
+
 @pytest.mark.usefixtures("s3prl")
 def test_a_name_without_a_checkpoint_has_no_twin_and_takes_no_file(tmp_path):
     with pytest.raises(RequestError, match="no learned weights"):
@@ -268,11 +420,19 @@ def test_code_in_settings_is_refused(s3prl, tmp_path):
 
 
 def test_settings_may_be_lists_of_numbers_and_s3prl_reads_its_own_names():
-    names = {"__name__": "s3prl.upstream.hubert.hubert_model", "found": s3prl_upstreams._evaluate}
+    names = {"__name__": "s3prl.upstream.hubert.hubert_model", "found": s3prl_guard._evaluate}
     exec("def read(text):\n    self = [5]\n    return found(text)", names)
     assert names["read"]("[(512,10,5)] + [(512,3,2)] * 2") == [(512, 10, 5), (512, 3, 2), (512, 3, 2)]
     assert names["read"]("self[0]") == 5
-    for code in ("print(1)", "().__class__", "self.__class__", "[x for x in ()]", "torchaudio.os.system"):
+    for code in (
+        "print(1)",
+        "().__class__",
+        "self.__class__",
+        "[x for x in ()]",
+        "torchaudio.os.system",
+        "[1] * 999 * 999",
+        "'a' * 9",
+    ):
         with pytest.raises(BadCheckpoint, match="hold code"):
             names["read"](code)
 

@@ -1,54 +1,48 @@
 """`s3prl:NAME[@FILE]`: any upstream of s3prl 0.4.18, under the name it has there (protocol sheet upstreams, §2.3).
 
 Only the family of NAME is imported, with the two names of torchaudio that it may miss put back meanwhile. FILE stands
-in for whatever NAME would download. s3prl unpickles weights and evaluates strings of their settings, and either may
-run a stranger's code: here `torch.load` is our own safe reader, `eval` knows lists of numbers, and code from torch's
-hub is refused. What cannot be loaded so is not loaded.
+in for whatever NAME would download. Nothing in it runs: `earbench.kit.s3prl_guard` stands between. What cannot be
+loaded so is not loaded.
 
-Each clip goes through alone, so that nothing depends on batch mates. Of the frames that come out, the first
-round(n / stride) of n samples count, as in SUPERB (superb sheet §1.2). Where a frame is centred s3prl does not say: it
-is taken to be the middle of its stride.
+Each clip goes through alone, unless clips of one length were found to give the same together, so that nothing depends
+on batch mates. Of the frames that come out, the first round(n / stride) of n samples count, as in SUPERB (superb sheet
+§1.2). Where a frame is centred s3prl does not say: it is taken to be the middle of its stride, or of a clip that ends
+before that. A clip too short for an upstream is followed by zeros, to the first tenth of a second that is enough.
 """
 
 from __future__ import annotations
 
-import ast
-import builtins
-import contextlib
 import difflib
 import importlib
 import importlib.util
 import inspect
-import io
-import os
 import re
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from earbench.contract import Features, Group, Spec, Upstream, UpstreamCard
 from earbench.errors import BadCheckpoint, BenchError, MissingExtra, RequestError
+from earbench.kit.s3prl_guard import Supply, guarded, overheard, put_back, supplied
 from earbench.kit.torchaudio_guard import shield
-from earbench.kit.weights import file_digest, read_state
 
 WRITTEN_FOR = "0.4.18"
 SAMPLE_RATE = 16_000
+TENTHS = tuple(range(SAMPLE_RATE // 10, SAMPLE_RATE + 1, SAMPLE_RATE // 10))
+SAME = 1e-4
+"""Of the states' root mean square: how far those of a clip alone and in a batch may lie apart, as in the checks."""
 TOLERATED = 5
 """The output must differ from the samples over the stride by fewer frames than this, as in s3prl."""
 TAKES_A_FILE = ("_local", "_custom", "_url")
-OWN_NAMES = re.compile(r"self(\.[A-Za-z]\w*|\[\d+\])*|torchaudio\.compliance\.kaldi\.(fbank|mfcc|spectrogram)")
-"""What s3prl itself evaluates: parts of a network by their names, and Kaldi's front ends."""
 NAMES = re.compile(r"^def ([A-Za-z]\w*)\(|^from \S+ import \w+ as ([a-z]\w*)", re.MULTILINE)
 """What a file of s3prl calls its upstreams."""
-NUMBERS = (ast.Expression, ast.List, ast.Tuple, ast.Constant, ast.BinOp, ast.Add, ast.Mult, ast.USub, ast.UnaryOp)
 
 
 class S3prl(Upstream):
@@ -68,7 +62,10 @@ class S3prl(Upstream):
     def __init__(self, expert: nn.Module, card: UpstreamCard) -> None:
         super().__init__()
         self.expert = expert.eval().requires_grad_(False)
-        states = self._states(torch.sin(torch.arange(SAMPLE_RATE) ** 1.2 / 20))
+        probe = torch.sin(torch.arange(SAMPLE_RATE) ** 1.2 / 20)
+        states = self._states([probe])[0]
+        self.shortest = next((samples for samples in TENTHS if self._takes(probe[:samples])), SAMPLE_RATE)
+        self.together = self._same_together(probe)
         strides = expert.get_downsample_rates("hidden_states")
         strides = [strides] * len(states) if isinstance(strides, int | float) else list(strides)
         self.kinds = [(int(stride), state.shape[-1]) for stride, state in zip(strides, states, strict=True)]
@@ -99,14 +96,16 @@ class S3prl(Upstream):
         family = _family(name)
         supply = Supply(name, Path(file).expanduser() if file else None)
         expert = _build(family, name, supply)
+        notes = supply.check()
         found = cls(expert, replace(cls.card, family=f"s3prl {family}"))
+        found.notes = notes
         digests = sorted(supply.read.values())
         found.options = {"s3prl": version("s3prl"), "function": f"{family}.{name}", "files": digests}
         found.source = {"s3prl": f"{name} of {version('s3prl')}"}
         if supply.read:
             found.source |= {"file": " ".join(supply.read), "file_sha256": " ".join(supply.read.values())}
         if version("s3prl") != WRITTEN_FOR:
-            found.notes = [f"s3prl {version('s3prl')} is installed; this was compared with {WRITTEN_FOR}"]
+            found.notes = [*notes, f"s3prl {version('s3prl')} is installed; this was compared with {WRITTEN_FOR}"]
         if spec.random:
             if not found.card.parameters:
                 raise RequestError(f"s3prl's '{name}' has no learned weights, so '~random' means nothing for it")
@@ -115,31 +114,54 @@ class S3prl(Upstream):
         return found
 
     def encode(self, waves: Tensor, lengths: Tensor) -> Features:
-        clips = [self._states(wave[:length]) for wave, length in zip(waves, lengths.tolist(), strict=True)]
+        heard = [self._lengthened(wave[:length]) for wave, length in zip(waves, lengths.tolist(), strict=True)]
+        equal = self.together and bool((lengths == lengths[0]).all())
+        clips = self._states(heard) if equal else [self._states([wave])[0] for wave in heard]
         groups = {kind: self._group(kind, clips, lengths) for kind in dict.fromkeys(self.kinds)}
         main = groups.pop(self.main)
         return replace(main, groups={_title(kind): group for kind, group in groups.items()})
 
-    def _states(self, wave: Tensor) -> list[Tensor]:
-        """The hidden states [time, width] of one clip."""
-        with _guarded(), torch.no_grad():
-            output = self.expert([wave])
+    def _states(self, waves: list[Tensor]) -> list[list[Tensor]]:
+        """The hidden states [time, width] of each clip."""
+        with guarded(), torch.no_grad():
+            output = self.expert(waves)
         if not isinstance(output, Mapping) or not output.get("hidden_states"):
             raise BenchError(f"s3prl's {type(self.expert).__module__} gives no hidden states")
         states = output["hidden_states"]
-        return [state[0] for state in (states.values() if isinstance(states, Mapping) else states)]
+        states = list(states.values() if isinstance(states, Mapping) else states)
+        return [[state[clip] for state in states] for clip in range(len(waves))]
+
+    def _takes(self, wave: Tensor) -> bool:
+        try:
+            return all(len(state) for state in self._states([wave])[0])
+        except Exception:  # convolutions and unfoldings that find too little raise several kinds
+            return False
+
+    def _lengthened(self, wave: Tensor) -> Tensor:
+        return functional.pad(wave, (0, max(0, self.shortest - len(wave))))
+
+    def _same_together(self, probe: Tensor) -> bool:
+        """Whether clips of one length give in a batch what they give alone."""
+        waves = [probe, probe.flip(0) * 0.3]
+        try:
+            pairs = zip(self._states(waves)[1], self._states(waves[1:])[0], strict=True)
+        except Exception:  # some take one clip at a time, and say so in any way
+            return False
+        return all(one.shape == two.shape and _distance(one, two) <= SAME for one, two in pairs)
 
     def _group(self, kind: tuple[int, int], clips: Sequence[Sequence[Tensor]], lengths: Tensor) -> Features:
         members = [index for index, other in enumerate(self.kinds) if other == kind]
         counts = [
-            true_frames(length, kind[0], min(len(states[index]) for index in members))
+            true_frames(length, kind[0], min(len(states[index]) for index in members), max(length, self.shortest))
             for states, length in zip(clips, lengths.tolist(), strict=True)
         ]
         frames = clips[0][0].new_zeros(len(clips), len(members), max(counts), kind[1])
         for clip, (states, count) in enumerate(zip(clips, counts, strict=True)):
             frames[clip, :, :count] = torch.stack([states[index][:count] for index in members])
-        hop = kind[0] / SAMPLE_RATE
-        return Features(frames, torch.tensor(counts, device=lengths.device), hop, hop / 2)
+        hop, seconds = kind[0] / SAMPLE_RATE, lengths[:, None] / SAMPLE_RATE
+        middles = (torch.arange(max(counts), device=lengths.device) + 0.5) * hop
+        times = torch.where(seconds < hop / 2, seconds / 2, middles) if bool((seconds < hop / 2).any()) else None
+        return Features(frames, torch.tensor(counts, device=lengths.device), hop, hop / 2, times)
 
 
 def _title(kind: tuple[int, int]) -> str:
@@ -147,64 +169,22 @@ def _title(kind: tuple[int, int]) -> str:
     return f"hop{kind[0]}_width{kind[1]}"
 
 
-@dataclass
-class Supply:
-    """Where an upstream's files come from, and which were read: the given one, or what s3prl fetches."""
-
-    name: str
-    given: Path | None
-    asked: set[Any] = field(default_factory=set)
-    read: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.given and not self.given.is_file():
-            raise BadCheckpoint(f"no weight file at {self.given}")
-        if self.given:  # settings are files that nothing unpickles
-            self.read[self.given.name] = file_digest(self.given)
-
-    def instead_of(self, fetch: Callable[..., Any]) -> Callable[..., Any]:
-        """What s3prl calls to turn addresses into files."""
-
-        def files(*addresses: str, **how: Any) -> Any:
-            self.asked.update(addresses)
-            if self.given and len(self.asked) == 1:
-                return str(self.given)
-            if self.given:
-                raise RequestError(f"s3prl's '{self.name}' takes {len(self.asked)} files; only one can be given")
-            try:
-                return fetch(*addresses, **how)
-            except Exception as error:  # connection errors belong to whichever HTTP library it uses
-                raise BadCheckpoint(
-                    f"the weights of s3prl's '{self.name}' are not there and cannot be fetched ({error})",
-                    f"fetch {' and '.join(addresses)} where there is a network,",
-                    f"and use `--upstream s3prl:{self.name}@FILE`",
-                ) from error
-
-        return files
-
-    def torch_load(self, trusted: Callable[..., Any]) -> Callable[..., Any]:
-        """What stands in for `torch.load`: the safe reader, for every file that has a name."""
-
-        def load(file: Any, *_: Any, **__: Any) -> Any:
-            if not isinstance(file, str | os.PathLike):
-                return trusted(file, map_location="cpu", weights_only=True)
-            path = Path(file)
-            self.read[path.name] = file_digest(path)
-            return read_state(path)
-
-        return load
-
-
-def true_frames(samples: int, stride: int, available: int) -> int:
-    """The frames of one clip that count: SUPERB's rule, half to even, one at least.
+def true_frames(samples: int, stride: int, available: int, heard: int | None = None) -> int:
+    """The frames of one clip that count: SUPERB's rule, half to even, one at least. `heard` counts zeros behind it too.
 
     >>> true_frames(16_000, 320, 49), true_frames(16_000, 160, 101)
     (49, 100)
     """
-    wanted = round(samples / stride)
-    if abs(available - wanted) >= TOLERATED:
-        raise BenchError(f"{available} frames for {samples} samples, where a stride of {stride} makes {wanted}")
-    return max(1, min(available, wanted))
+    heard = heard or samples
+    expected = round(heard / stride)
+    if abs(available - expected) >= TOLERATED:
+        raise BenchError(f"{available} frames for {heard} samples, where a stride of {stride} makes {expected}")
+    return max(1, min(available, round(samples / stride)))
+
+
+def _distance(one: Tensor, two: Tensor) -> float:
+    """The largest difference, in units of the root mean square."""
+    return float((one - two).abs().max() / two.double().square().mean().sqrt().clamp_min(1e-6))
 
 
 def redraw(module: nn.Module, seed: int) -> None:
@@ -258,10 +238,11 @@ def _folder() -> Path:
 
 
 def _build(family: str, name: str, supply: Supply) -> nn.Module:
+    said: list[str] = []
     try:
-        with _guarded(), _put_back():
+        with guarded(), put_back(), overheard(said):
             hubconf = importlib.import_module(f"s3prl.upstream.{family}.hubconf")
-            with _supplied(supply), torch.random.fork_rng(devices=[]):
+            with supplied(supply), torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(0)  # what a file lacks s3prl draws, and says so where nobody reads
                 return _call(hubconf, family, name, supply)
     except BenchError:
@@ -270,6 +251,8 @@ def _build(family: str, name: str, supply: Supply) -> nn.Module:
         raise RequestError(
             f"s3prl's '{name}' needs the package '{error.name}', which is not installed", f"pip install {error.name}"
         ) from error
+    except SystemExit as error:  # what a missing package makes of some of them
+        raise RequestError(f"s3prl's '{name}' gives up: {' '.join(said) or 'it does not say why'}") from error
     except Exception as error:  # a file of another layout fails somewhere in s3prl, in any way
         where = supply.given.name if supply.given else "what it fetched"
         raise BadCheckpoint(f"s3prl's '{name}' cannot be made from {where}: {type(error).__name__}: {error}") from error
@@ -287,76 +270,3 @@ def _call(hubconf: ModuleType, family: str, name: str, supply: Supply) -> nn.Mod
     if supply.given and not takes_a_file and not supply.asked:
         raise RequestError(f"s3prl's '{name}' takes no weights, got '@{supply.given.name}'")
     return expert
-
-
-@contextlib.contextmanager
-def _guarded() -> Iterator[None]:
-    """While s3prl's code runs: what it evaluates is looked at, what it prints and warns of is dropped."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with _replaced(vars(builtins), "eval", _evaluate):
-            yield
-
-
-def _evaluate(text: Any, *names: Any, trusted: Callable[..., Any] = eval) -> Any:
-    """`eval` for s3prl's modules: lists of numbers, and the names that s3prl's own code writes; others are let be."""
-    caller = sys._getframe(1)
-    names = names or (caller.f_globals, caller.f_locals)
-    if not str(caller.f_globals.get("__name__")).startswith("s3prl."):
-        return trusted(text, *names)
-    if OWN_NAMES.fullmatch(text):
-        return trusted(text, *names)
-    nodes = ast.walk(ast.parse(text.strip(), mode="eval"))
-    if all(isinstance(node, (*NUMBERS, ast.Load)) for node in nodes):
-        return trusted(text.strip(), {"__builtins__": {}})
-    raise BadCheckpoint(f"its settings hold code where a list of numbers belongs: {text[:80]!r}")
-
-
-@contextlib.contextmanager
-def _put_back() -> Iterator[None]:
-    """The names that torchaudio dropped and s3prl still asks for."""
-    import torchaudio
-
-    sox = ModuleType("torchaudio.sox_effects")
-    sox.apply_effects_tensor = _gone  # type: ignore[attr-defined]
-    with contextlib.ExitStack() as stack:
-        if not hasattr(torchaudio, "set_audio_backend"):
-            stack.enter_context(_replaced(vars(torchaudio), "set_audio_backend", lambda *_: None))
-        if importlib.util.find_spec("torchaudio.sox_effects") is None:
-            stack.enter_context(_replaced(sys.modules, "torchaudio.sox_effects", sox))
-        yield
-
-
-@contextlib.contextmanager
-def _supplied(supply: Supply) -> Iterator[None]:
-    """Files come from `supply` while this lasts, weights are read safely, and no code comes from torch's hub."""
-    with contextlib.ExitStack() as stack:
-        for part in [module for key, module in list(sys.modules.items()) if key.startswith("s3prl.")]:
-            for name in ("_urls_to_filepaths", "urls_to_filepaths"):
-                if fetch := vars(part).get(name):
-                    stack.enter_context(_replaced(vars(part), name, supply.instead_of(fetch)))
-        stack.enter_context(_replaced(vars(torch), "load", supply.torch_load(torch.load)))
-        stack.enter_context(_replaced(vars(torch.hub), "load", _hub))
-        yield
-
-
-@contextlib.contextmanager
-def _replaced(names: Any, name: str, value: Any) -> Iterator[None]:
-    absent = object()
-    before = names.get(name, absent)
-    names[name] = value
-    try:
-        yield
-    finally:
-        if before is absent:
-            del names[name]
-        else:
-            names[name] = before
-
-
-def _gone(*_: Any, **__: Any) -> None:
-    raise RequestError("this upstream of s3prl wants sox effects, which torchaudio dropped")
-
-
-def _hub(*_: Any, **__: Any) -> None:
-    raise BadCheckpoint("this upstream of s3prl is code from torch's hub, which is never run")

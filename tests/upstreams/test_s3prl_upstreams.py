@@ -27,6 +27,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:At least one mel filterbank"),
     pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated"),
     pytest.mark.filterwarnings("ignore:The distutils package is deprecated"),
+    pytest.mark.filterwarnings("ignore:Positional args are being deprecated"),
+    pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask"),
 ]
 SECONDS = (1.0, 0.1, 0.7371)
 FBANK = {"feat_type": "fbank", "feat_dim": 40, "frame_length": 25, "frame_shift": 10, "decode_wav": False, "cmvn": True}

@@ -82,6 +82,41 @@ def test_footnotes_do_not_keep_a_record_off_the_board(name, records_of):
     assert f"* {name}: why" in markdown(found)
 
 
+def with_upstream(name, **facts):
+    made = record_facts(name, id=name[:1] * 16, deviations=[])
+    made["upstream"] |= facts
+    return made
+
+
+def test_the_licence_of_every_encoder_is_a_column_of_its_board(records_of):
+    found = board(KS, records_of(with_upstream("a", licence="MIT"), with_upstream("b", licence="CC-BY-NC-4.0")))
+    assert sorted(row["licence"] for row in found.rows) == ["CC-BY-NC-4.0", "MIT"]
+    assert "CC-BY-NC-4.0" in table(found)
+    assert "licence" in comma_separated(found).splitlines()[0].split(",")
+
+
+@pytest.mark.parametrize(
+    "licence",
+    [
+        "NTT evaluation only, no redistribution",
+        "CC-BY-NC-4.0",
+        "CC BY-NC 4.0",
+        "unclear",
+        "research only",
+        "non-commercial",
+    ],
+)
+def test_weights_that_may_not_be_used_freely_earn_a_footnote(licence, records_of):
+    found = board(KS, records_of(with_upstream("a", licence=licence), with_upstream("b", licence="Apache-2.0")))
+    assert found.notes == (f"a: licence of the weights: {licence}",)
+    assert f"* a: licence of the weights: {licence}" in markdown(found)
+
+
+def test_supervised_encoders_are_told_from_others(records_of):
+    found = board(KS, records_of(with_upstream("a", pretraining="supervised"), with_upstream("b")))
+    assert found.notes == ("a: pretrained with supervision",)
+
+
 def test_tasks_that_are_not_on_the_board_are_not_shown(records_of):
     assert shown(KS, records_of(record_facts(task="sid"))) == []
 

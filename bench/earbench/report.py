@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from earbench.config import BoardPlan
 from earbench.errors import BenchError
 from earbench.record import EXCLUDING, Record
 
+RESTRICTED = re.compile(r"\bNC\b|non-?commercial|evaluation|research|unclear", re.IGNORECASE)
+"""Licences that do not allow every use, or of which nobody is sure."""
 DEMO_NOTE = (
     "Scores on the built-in demo corpus: for trying the program and catching regressions. They do not rank encoders."
 )
@@ -44,7 +47,7 @@ def board(plan: BoardPlan, records: Iterable[Record]) -> Board:
     names = sorted({key[:2] for key in cells})
     columns = _columns(plan, cells.values())
     rows = _aggregated(plan, [_row(name, digest, columns, cells) for name, digest in names], cells)
-    notes = sorted({note for record in cells.values() for note in record.facts["deviations"]})
+    notes = sorted({note for record in cells.values() for note in _notes(record)})
     by = (*plan.aggregates, *columns)[0]
     return Board(plan, tuple(sorted(rows, key=lambda row: _rank_key(row[by]))), tuple(notes))
 
@@ -170,6 +173,15 @@ def _check_repeats(records: Iterable[Record]) -> None:
                 f"two records of one plan differ: {other.path.name} and {record.path.name}",
                 "same versions, same device: one of them was changed, or something is not deterministic",
             )
+
+
+def _notes(record: Record) -> list[str]:
+    """Footnotes: how it differs from the protocol, weights that may not be used freely, supervision."""
+    upstream = record.facts["upstream"]
+    name, licence, pretraining = upstream["name"], upstream["licence"], upstream.get("pretraining")
+    restricted = [f"{name}: licence of the weights: {licence}"] if RESTRICTED.search(licence) else []
+    supervised = [f"{name}: pretrained with supervision"] if pretraining == "supervised" else []
+    return [*record.facts["deviations"], *restricted, *supervised]
 
 
 def _columns(plan: BoardPlan, records: Iterable[Record]) -> dict[str, tuple[str, str]]:

@@ -6,6 +6,8 @@ and unilm's.
 """
 
 import argparse
+import math
+import re
 import sys
 import types
 import warnings
@@ -16,9 +18,10 @@ import torch
 import transformers
 from torch.nn.utils.rnn import pad_sequence
 
+from earbench import registry
 from earbench.contract import Spec, UpstreamCard
 from earbench.errors import BadCheckpoint
-from earbench.kit.fairseq import convolutions, read_checkpoint
+from earbench.kit.fairseq import PRETRAINING, convolutions, read_checkpoint
 from earbench.kit.hf import Pretrained
 from earbench.kit.hf_models import CLASSES
 from earbench.kit.hub import CONFIG
@@ -236,8 +239,24 @@ def s3prl():
 @each_variant
 def test_the_keys_and_shapes_of_these_tests_are_those_of_the_reference(s3prl, tmp_path, kind, large):
     path = saved(tmp_path / "converted.pt", s3prl_file(kind, large, tensors(kind, large)))
-    theirs = {name: tuple(value.shape) for name, value in s3prl(kind, path).model.state_dict().items()}
-    assert theirs == layout(kind, large)
+    theirs = s3prl(kind, path).model.state_dict()
+    assert {name: tuple(value.shape) for name, value in theirs.items()} == layout(kind, large)
+    assert {value.dtype for value in theirs.values()} == {torch.float32}
+
+
+BASE = {"HIDDEN": 768, "HEADS": 12, "INNER": 3072, "BLOCKS": 12}
+LARGE = {"HIDDEN": 1024, "HEADS": 16, "INNER": 4096, "BLOCKS": 24}
+
+
+@pytest.mark.parametrize("name", ["wav2vec2", "wav2vec2_large", "hubert", "hubert_large", "wavlm", "wavlm_large"])
+def test_that_layout_has_the_published_number_of_parameters_at_the_published_size(monkeypatch, name):
+    large = name.endswith("_large")
+    for constant, value in {**(LARGE if large else BASE), "WIDTH": 512, "KERNEL": 128, "GROUPS": 16}.items():
+        monkeypatch.setattr(sys.modules[__name__], constant, value)
+    published, kind = registry.load("upstream", name), name.removesuffix("_large")
+    shapes = [shape for key, shape in layout(kind, large).items() if not re.fullmatch(PRETRAINING[kind], key)]
+    assert published.kind == kind
+    assert sum(map(math.prod, shapes)) == published.card.parameters
 
 
 @pytest.mark.filterwarnings("ignore:Support for mismatched:UserWarning")  # s3prl's WavLM hands torch two mask types

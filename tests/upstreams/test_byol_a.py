@@ -14,7 +14,7 @@ SIZES = {ByolA512: 600_192, ByolA1024: 1_649_792, ByolA2048: 5_321_856, ByolA: 5
 
 
 def public_layout(width):
-    """Protocol sheet upstreams §10.2."""
+    """Protocol sheet upstreams §10.2, from the repository nttcslab/byol-a; counters are int64, all else is float32."""
     shapes = {"fc.0.weight": (width, 512), "fc.0.bias": (width,), "fc.3.weight": (width, width), "fc.3.bias": (width,)}
     for conv, channels in ((0, 1), (4, 64), (8, 64)):
         shapes |= {f"features.{conv}.weight": (64, channels, 3, 3), f"features.{conv}.bias": (64,)}
@@ -57,7 +57,11 @@ def test_networks_have_the_published_sizes_keys_and_shapes(plugin):
     with torch.device("meta"):
         net = AudioNtt(width)
     assert sum(parameter.numel() for parameter in net.parameters()) == SIZES[plugin] == plugin.card.parameters
-    assert {key: tuple(value.shape) for key, value in net.state_dict().items()} == public_layout(width)
+    state = net.state_dict()
+    assert {key: tuple(value.shape) for key, value in state.items()} == public_layout(width)
+    assert {key for key, value in state.items() if value.dtype != torch.float32} == {
+        f"features.{norm}.num_batches_tracked" for norm in (1, 5, 9)
+    }
 
 
 @pytest.mark.parametrize("wrap", [dict, lambda state: {"state_dict": {f"module.{k}": v for k, v in state.items()}}])

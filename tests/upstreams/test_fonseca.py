@@ -17,6 +17,7 @@ from scipy.signal.windows import hamming
 from earbench.checks import upstream as check_upstream
 from earbench.contract import Spec
 from earbench.errors import BadCheckpoint
+from earbench.kit.weights import read_state
 from earbench_upstreams.fonseca import MEAN, PLAIN, TRAINED, CrnnNet, FonsecaCrnn, FonsecaVgg, VggNet, levelled
 
 SHARED = Path(__file__).parents[2].parent / "shared/data"
@@ -92,6 +93,14 @@ def test_networks_have_the_keys_and_shapes_of_the_public_files(kind):
     with torch.device("meta"):
         state = KINDS[kind].network().state_dict()
     assert {key: tuple(value.shape) for key, value in state.items()} == PUBLIC[kind]
+
+
+def test_the_public_files_have_these_keys_shapes_and_types(kind, real):
+    """Read off the files of github.com/edufonseca/uclser20 themselves."""
+    state = read_state(real)
+    assert {key: tuple(value.shape) for key, value in state.items()} == PUBLIC[kind]
+    counters = {key for key in PUBLIC[kind] if key.endswith("num_batches_tracked")}
+    assert {key for key, value in state.items() if value.dtype != torch.float32} == counters
 
 
 def by_formula(net):

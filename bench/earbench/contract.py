@@ -200,6 +200,16 @@ class Spec:
     random: bool = False
     seed: int = 0
 
+    def refuse_argument(self) -> None:
+        """For encoders that take none: what nobody reads is an error and not a footnote."""
+        from earbench.errors import RequestError
+
+        if self.argument is not None:
+            raise RequestError(
+                f"upstream '{self.name}' takes no argument, got ':{self.argument}'",
+                f"a file or folder is {self.name}@PATH",
+            )
+
 
 @dataclass(frozen=True)
 class Group:
@@ -262,6 +272,7 @@ class Upstream(nn.Module, ABC):
         """The encoder that `spec` names. The default is for encoders without weights."""
         from earbench.errors import RequestError
 
+        spec.refuse_argument()
         if spec.checkpoint:
             raise RequestError(f"upstream '{spec.name}' takes no checkpoint, got '@{spec.checkpoint}'")
         if spec.random:

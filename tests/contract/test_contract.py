@@ -20,6 +20,7 @@ from earbench.checks import upstream as check_upstream
 from earbench.clips import facts_of
 from earbench.commands import ANY_ENCODER
 from earbench.contract import Spec, Upstream
+from earbench.errors import RequestError
 from earbench.kit.arrays import SCHEMA, described
 from earbench.kit.from_file import FromFile
 from earbench.kit.hf import Pretrained
@@ -90,6 +91,12 @@ def test_features_of_every_upstream_could_be_supplied(name: str) -> None:
     stated = SimpleNamespace(hop=features.hop, first=features.first)
     for length, count in zip(lengths.tolist(), features.lengths.tolist(), strict=True):
         assert misfit(stated, count, length / upstream.sample_rate) is None
+
+
+@pytest.mark.parametrize("name", sorted(set(registry.names("upstream")) - set(SCHEMES)))
+def test_every_upstream_refuses_an_argument_that_it_would_not_read(name: str) -> None:
+    with pytest.raises(RequestError, match="no such thing"):
+        registry.load("upstream", name).load(Spec("", name, argument="no such thing", random=True))
 
 
 @pytest.mark.parametrize("name", registry.names("task"))

@@ -169,6 +169,16 @@ def test_the_untrained_twin_needs_no_download_and_is_drawn_from_the_seed(small, 
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_the_file_of_an_untrained_twin_must_fit_as_well(small, tmp_path):
+    published(small("WAVLM_BASE"), tmp_path / "w.pth")
+    assert load(f"WAVLM_BASE@{tmp_path / 'w.pth'}", random=True).source["weights"] == "random"
+    small("HUBERT_BASE")
+    with pytest.raises(BadCheckpoint, match="missing"):
+        load(f"HUBERT_BASE@{tmp_path / 'w.pth'}", random=True)
+    with pytest.raises(BadCheckpoint, match="no weight file"):
+        load(f"HUBERT_BASE@{tmp_path / 'nowhere.pth'}", random=True)
+
+
 def test_what_torchs_hub_folder_holds_is_used_without_a_network(small, tmp_path, monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a connection was opened"))
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))

@@ -68,6 +68,7 @@ class Cpc(Upstream):
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
         """Our weights, or those of `spec.checkpoint`; with `~random` a network of the same shape with fresh ones."""
+        spec.refuse_argument()
         if spec.random and not spec.checkpoint:
             return cls(fresh(cls.published, spec.seed), {"weights": "random", "seed": str(spec.seed)})
         path = Path(spec.checkpoint).expanduser() if spec.checkpoint else cls.ours

@@ -126,6 +126,7 @@ class Fonseca(Upstream):
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
         """The network of `spec.checkpoint`; with `~random` a fresh one, whose inputs have a deviation of 1."""
+        spec.refuse_argument()
         path = Path(spec.checkpoint).expanduser() if spec.checkpoint else None
         if path is None and not spec.random:
             raise BadCheckpoint(

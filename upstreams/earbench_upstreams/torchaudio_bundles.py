@@ -74,7 +74,10 @@ class Bundle(Upstream):
 
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
-        """The bundle that the spec names; with `~random` its architecture with fresh weights, without a network."""
+        """The bundle that the spec names; with `~random` its architecture with fresh weights, without a network.
+
+        A file is read in either case, so that one which is not there or does not fit is never passed over.
+        """
         name, _, file = (spec.argument or "").partition("@")
         bundle = find(name)
         tuned = hasattr(bundle, "get_labels")
@@ -84,20 +87,14 @@ class Bundle(Upstream):
             licence=_licence(bundle),
             pretraining="supervised" if tuned else "self-supervised",
         )
-        if spec.random:
+        path = Path(file).expanduser() if file else None if spec.random else fetch(name, bundle)
+        model = filled(bundle, path, name) if path else None
+        if model is None or spec.random:
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(spec.seed)
-                model = build(bundle)
-            return cls(model, bundle, card, {"weights": "random", "seed": str(spec.seed)})
-        with torch.device("meta"):
-            model = build(bundle)
-        path = Path(file).expanduser() if file else fetch(name, bundle)
-        try:
-            load_strict(model, modern_weight_norm(read_state(path)), ignore=LETTERS)
-        except BadCheckpoint as error:
-            raise BadCheckpoint(f"{path.name} as torchaudio's {name}: {error.args[0]}", *error.hints) from error
-        source = {"torchaudio": name, "file": path.name, "file_sha256": file_digest(path)}
-        return cls(model, bundle, card, source)
+                twin = build(bundle)
+            return cls(twin, bundle, card, {"weights": "random", "seed": str(spec.seed)})
+        return cls(model, bundle, card, {"torchaudio": name, "file": path.name, "file_sha256": file_digest(path)})
 
     def encode(self, waves: Tensor, lengths: Tensor) -> Features:
         if self.normalise:
@@ -161,6 +158,17 @@ def build(bundle: Any) -> Any:
 
     maker = {"Wav2Vec2": models.wav2vec2_model, "WavLM": models.wavlm_model}[bundle._model_type]
     return maker(**{**bundle._params, "aux_num_out": None})
+
+
+def filled(bundle: Any, path: Path, name: str) -> Any:
+    """The network of a bundle with the weights of a file, which must fit exactly but for the letters."""
+    with torch.device("meta"):
+        model = build(bundle)
+    try:
+        load_strict(model, modern_weight_norm(read_state(path)), ignore=LETTERS)
+    except BadCheckpoint as error:
+        raise BadCheckpoint(f"{path.name} as torchaudio's {name}: {error.args[0]}", *error.hints) from error
+    return model
 
 
 def fetch(name: str, bundle: Any) -> Path:

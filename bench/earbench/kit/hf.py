@@ -55,6 +55,7 @@ class Pretrained:
     heard: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self, spec: Spec) -> Upstream:
+        spec.refuse_argument()
         name = self.card.name
         if spec.random and not spec.checkpoint:
             model = fresh(settings({"model_type": self.kind, **self.facts}, name), spec.seed)

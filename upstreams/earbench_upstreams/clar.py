@@ -177,6 +177,7 @@ class Clar(Upstream):
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
         """The network of `spec.checkpoint`; with `~random` a fresh one of its kind."""
+        spec.refuse_argument()
         random = {"weights": "random", "seed": str(spec.seed)}
         if not spec.checkpoint:
             if spec.random:

@@ -101,6 +101,7 @@ class Pase(Upstream):
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
         """The network of `spec.checkpoint`; with `~random` a fresh one of its shape, or of the published one."""
+        spec.refuse_argument()
         random = {"weights": "random", "seed": str(spec.seed)}
         if not spec.checkpoint:
             if spec.random:

@@ -134,6 +134,7 @@ class Pesto(Upstream):
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
         """The network of the installed package or of `spec.checkpoint`; with `~random` a fresh one of its shape."""
+        spec.refuse_argument()
         random = {"weights": "random", "seed": str(spec.seed)}
         if spec.random and not spec.checkpoint:
             return cls(fresh(cls.shape, spec.seed), random)

@@ -83,6 +83,7 @@ class Wav2vec(Upstream):
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
         """The network of `spec.checkpoint`; with `~random` a fresh one of its shape, or of the published one's."""
+        spec.refuse_argument()
         if not spec.checkpoint and not spec.random:
             raise BadCheckpoint(
                 f"'{spec.name}' brings no weights",

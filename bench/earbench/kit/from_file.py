@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from earbench.contract import Spec, Upstream, UpstreamCard
-from earbench.errors import BadCheckpoint, RequestError
+from earbench.errors import BadCheckpoint
 from earbench.kit.weights import file_digest, load_strict, read_state
 
 T = TypeVar("T", bool, int, float, str)
@@ -95,8 +95,7 @@ class FromFile(Upstream):
 
 def given_file(spec: Spec, card: UpstreamCard) -> Path | None:
     """The file that `spec` names; None where only the untrained twin is asked for. Else says where the file is."""
-    if spec.argument:
-        raise RequestError(f"'{spec.name}' takes no argument, got ':{spec.argument}'", f"a file is {spec.name}@FILE")
+    spec.refuse_argument()
     if spec.checkpoint:
         return Path(spec.checkpoint).expanduser()
     if spec.random:

@@ -26,7 +26,7 @@ demo: $(READY)
 	$(BENCH) compare cpc fbank_no_cmvn --results $(DEMO)
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses auto
 
 check: $(READY)
 	$(VENV)/bin/ruff check .

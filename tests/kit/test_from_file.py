@@ -54,7 +54,7 @@ def test_without_a_file_the_error_says_where_it_is_and_how_to_name_it():
 
 
 def test_an_argument_is_refused():
-    with pytest.raises(RequestError, match=r"takes no argument, got ':large'\n  a file is pebble@FILE"):
+    with pytest.raises(RequestError, match=r"takes no argument, got ':large'\n  a file or folder is pebble@PATH"):
         load(argument="large", random=True)
 
 

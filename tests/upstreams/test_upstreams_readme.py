@@ -65,9 +65,9 @@ def test_the_objective_trains_an_encoder_that_the_upstream_loads(shown, pebble, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_table_states_each_encoder_with_its_size(name):
+def test_the_table_states_each_encoder_once_with_its_size(name):
     card = registry.load("upstream", name).card
-    row = next(line for line in README.read_text("utf-8").splitlines() if line.startswith(f"| `{name}` "))
+    (row,) = [line for line in README.read_text("utf-8").splitlines() if line.startswith(f"| `{name}` ")]
     _, _, _, width, rate, parity, _ = (cell.strip() for cell in row.split("|"))
     assert int(width) == card.widths[0]
     assert float(rate.split()[0]) == pytest.approx(1 / card.hop, abs=0.05)

@@ -19,7 +19,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 from earbench.contract import Features, Spec, Upstream, UpstreamCard
 from earbench.errors import BadCheckpoint
 from earbench.kit.bands import mel_bank
+from earbench.kit.from_file import given_file
 from earbench.kit.frontends import power, reflected
 from earbench.kit.weights import file_digest, load_strict, read_state, strip_prefix
 
@@ -177,16 +177,10 @@ class Clar(Upstream):
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
         """The network of `spec.checkpoint`; with `~random` a fresh one of its kind."""
-        spec.refuse_argument()
         random = {"weights": "random", "seed": str(spec.seed)}
-        if not spec.checkpoint:
-            if spec.random:
-                return cls(fresh(cls.raw, spec.seed), random)
-            raise BadCheckpoint(
-                f"'{spec.name}' brings no weights; see {cls.card.weights}",
-                f"once a file is here, write --upstream {spec.name}@FILE, or {spec.name}~random for the untrained twin",
-            )
-        path = Path(spec.checkpoint).expanduser()
+        path = given_file(spec, cls.card)
+        if path is None:
+            return cls(fresh(cls.raw, spec.seed), random)
         state = public_weights(read_state(path), path.name)
         raw = state["conv1.weight"].dim() == 3
         if cls.raw and not raw:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -22,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from earbench.contract import Features, Spec, Upstream, UpstreamCard
-from earbench.errors import BadCheckpoint
 from earbench.kit.bands import mel_bank
+from earbench.kit.from_file import given_file
 from earbench.kit.frontends import centred_frames, power, reflected
 from earbench.kit.weights import file_digest, load_strict, read_state, strip_prefix
 
@@ -126,14 +125,7 @@ class Fonseca(Upstream):
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
         """The network of `spec.checkpoint`; with `~random` a fresh one, whose inputs have a deviation of 1."""
-        spec.refuse_argument()
-        path = Path(spec.checkpoint).expanduser() if spec.checkpoint else None
-        if path is None and not spec.random:
-            raise BadCheckpoint(
-                f"'{spec.name}' brings no weights",
-                f"they are {cls.file} of https://github.com/edufonseca/uclser20 (MIT); once that is here, write",
-                f"--upstream {spec.name}@{Path(cls.file).name}, or {spec.name}~random for its untrained twin",
-            )
+        path = given_file(spec, cls.card)
         net = fresh(cls.network, spec.seed)
         if path is not None:
             load_strict(net, strip_prefix(read_state(path), ("module.",)))

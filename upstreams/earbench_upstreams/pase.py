@@ -22,6 +22,7 @@ from torch import Tensor
 
 from earbench.contract import Features, Group, Spec, Upstream, UpstreamCard
 from earbench.errors import BadCheckpoint
+from earbench.kit.from_file import given_file
 from earbench.kit.pase import PASE, SAMPLE_RATE, PaseNet, Shape, fresh
 from earbench.kit.weights import file_digest, load_strict, read_state, strip_prefix
 
@@ -101,16 +102,10 @@ class Pase(Upstream):
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
         """The network of `spec.checkpoint`; with `~random` a fresh one of its shape, or of the published one."""
-        spec.refuse_argument()
         random = {"weights": "random", "seed": str(spec.seed)}
-        if not spec.checkpoint:
-            if spec.random:
-                return cls(fresh(cls.shape, spec.seed), random)
-            raise BadCheckpoint(
-                f"'{spec.name}' brings no weights; see {cls.card.weights}",
-                f"once a file is here, write --upstream {spec.name}@FILE, or {spec.name}~random for the untrained twin",
-            )
-        path = Path(spec.checkpoint).expanduser()
+        path = given_file(spec, cls.card)
+        if path is None:
+            return cls(fresh(cls.shape, spec.seed), random)
         state = public_weights(read_state(path), path.name)
         shape = shape_of(state, settings_beside(path, cls.settings), path.name)
         if shape.skips != cls.shape.skips:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -28,6 +27,7 @@ from earbench.contract import Features, Group, Spec, Upstream, UpstreamCard
 from earbench.errors import BadCheckpoint
 from earbench.kit.exact import frame_counts, receptive_field
 from earbench.kit.fairseq import Parts, naming, read_parts
+from earbench.kit.from_file import given_file
 from earbench.kit.wav2vec import SAMPLE_RATE, TRAINING, Codebook, Shape, Units, Wav2vecNet, fresh, shape_of
 from earbench.kit.weights import load_strict
 
@@ -83,16 +83,10 @@ class Wav2vec(Upstream):
     @classmethod
     def load(cls, spec: Spec) -> Upstream:
         """The network of `spec.checkpoint`; with `~random` a fresh one of its shape, or of the published one's."""
-        spec.refuse_argument()
-        if not spec.checkpoint and not spec.random:
-            raise BadCheckpoint(
-                f"'{spec.name}' brings no weights",
-                f"they are at {cls.card.weights} (MIT); once the file is here, write",
-                f"--upstream {spec.name}@FILE, or {spec.name}~random for the untrained twin",
-            )
+        path = given_file(spec, cls.card)
         shape = cls.published
-        if spec.checkpoint:
-            found = read_parts(Path(spec.checkpoint).expanduser())
+        if path is not None:
+            found = read_parts(path)
             net = cls.trained(found)
             if not spec.random:
                 return cls(net, found.source, "that of the file")

@@ -7,6 +7,7 @@ strictly. A subclass of `FromFile` knows the two ends: `read` and `build`.
 from __future__ import annotations
 
 import math
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,8 @@ from earbench.contract import Spec, Upstream, UpstreamCard
 from earbench.errors import BadCheckpoint
 from earbench.kit.weights import file_digest, load_strict, read_state
 
+FILE = re.compile(r"([^/\s()]+\.\w+)\)?$")
+"""The name of a file at the end of an address, perhaps in brackets behind that of its repository."""
 T = TypeVar("T", bool, int, float, str)
 
 
@@ -100,9 +103,10 @@ def given_file(spec: Spec, card: UpstreamCard) -> Path | None:
         return Path(spec.checkpoint).expanduser()
     if spec.random:
         return None
+    named = FILE.search(card.weights)
     raise BadCheckpoint(
         f"'{spec.name}' brings no weights; once they are here, write",
-        f"--upstream {spec.name}@{card.weights.rpartition('/')[2]}, or {spec.name}~random for the untrained twin",
+        f"--upstream {spec.name}@{named[1] if named else 'FILE'}, or {spec.name}~random for the untrained twin",
         f"they are at {card.weights}",
     )
 

@@ -67,10 +67,11 @@ def test_every_option_that_changes_scores_is_a_plan_of_its_own(toy: Path, folder
         ("--layers", "each"),
         ("--layers", "0"),
         ("--seeds", "3"),
-        ("--effort", "quick"),
+        ("--effort", "standard"),
         ("--dtype", "bf16"),
     ]
-    found = [record("--upstream", "mfcc", *choice, toy=toy, folder=folder) for choice in choices]
+    quick = ("--upstream", "mfcc", "--effort", "quick")
+    found = [record(*quick, *choice, toy=toy, folder=folder) for choice in choices]
     assert len({one["plan"]["id"] for one in found}) == len(choices)
     paths = list((folder / "results").glob("records/mfcc-*/ks-v1/*.json"))
     assert sorted(path.stem for path in paths) == sorted(f"{one['plan']['id']}-1" for one in found)
@@ -79,7 +80,7 @@ def test_every_option_that_changes_scores_is_a_plan_of_its_own(toy: Path, folder
 
 
 def test_mean_normalised_features_are_constant_and_the_run_says_so(toy: Path, folder: Path) -> None:
-    words = ("run", "--upstream", "fbank", "--task", "ks", "--data", str(toy), "--partial")
+    words = ("run", "--upstream", "fbank", "--task", "ks", "--data", str(toy), "--partial", "--effort", "quick")
     done = bench(*words, folder=folder)
     assert "warning: 240 of 240 pooled features of 'fbank' are the same for every clip" in done.stderr
 
@@ -93,14 +94,14 @@ def test_the_demo_corpus_runs_without_any_configuration(folder: Path) -> None:
 
 def test_nothing_on_stderr_is_progress_when_nobody_watches(toy: Path, folder: Path) -> None:
     words = ("run", "--upstream", "mel", "--task", "ks", "--data", str(toy), "--partial", "--json")
-    done = bench(*words, folder=folder)
+    done = bench(*words, "--effort", "quick", folder=folder)
     assert all(line.startswith("warning: ") for line in done.stderr.splitlines())
     json.loads(done.stdout)
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(toy: Path, folder: Path) -> None:
     words = ("run", "--upstream", "hubert@/no/such/folder,mfcc", "--task", "ks", "--data", str(toy), "--partial")
-    done = bench(*words, folder=folder, code=1)
+    done = bench(*words, "--effort", "quick", folder=folder, code=1)
     assert "hubert@/no/such/folder on ks" in done.stderr
     assert "mfcc" in done.stdout
 
@@ -238,7 +239,7 @@ def test_a_plan_says_what_a_run_would_take_and_starts_nothing(toy: Path, tmp_pat
 
 def test_a_layer_of_its_own_is_named_beside_its_score(toy: Path, folder: Path) -> None:
     words = ("run", "--upstream", "mfcc", "--task", "ks", "--data", str(toy), "--partial", "--layers", "each")
-    assert "accuracy, layer 0" in bench(*words, folder=folder).stdout
+    assert "accuracy, layer 0" in bench(*words, "--effort", "quick", folder=folder).stdout
 
 
 def test_a_board_without_records_says_why(toy: Path, tmp_path: Path) -> None:

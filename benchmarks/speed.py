@@ -169,7 +169,7 @@ def peak(upstream: str, clips: int) -> None:
 
 def open_asr(upstream: str, root: Path, settings: config.Settings) -> tuple[Cell, data.Prepared]:
     cell = resolve(Request(upstream, "asr", data=str(root), partial=True), settings)
-    place = data.locate(cell.task.card.corpus, "asr", str(root), settings, QUIET)
+    place = data.locate(cell.task, str(root), settings, QUIET)
     return cell, data.prepare(cell.task, cell.upstream.card, place, "standard", True, settings, QUIET)
 
 

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from fitting import record_facts, score
@@ -57,6 +59,16 @@ def test_the_order_of_the_two_only_turns_the_sign(stored, tmp_path):
     (one,), (other,) = (compare(*names, records.every(tmp_path)) for names in (("good", "bad"), ("bad", "good")))
     assert (one.difference, one.low, one.p) == (-other.difference, -other.high, other.p)
     assert verdict(one, "good", "bad") == verdict(other, "bad", "good")
+
+
+def test_tasks_come_in_the_order_of_their_names_whichever_ended_first(stored, tmp_path):
+    for task in ("pitch", "ks", "asr"):
+        for name in ("one", "two"):
+            path = stored(name, task, a=heard(0.7, name)).path
+            facts = json.loads(path.read_text())
+            facts["provenance"]["when"] = {"pitch": "2026-01-01", "ks": "2026-01-03", "asr": "2026-01-02"}[task]
+            path.write_text(json.dumps(facts))
+    assert [one.task for one in compare("one", "two", records.every(tmp_path))] == ["asr", "ks", "pitch"]
 
 
 def test_the_test_is_a_paired_t_test_over_speakers(stored, tmp_path):

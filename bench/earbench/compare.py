@@ -37,10 +37,12 @@ class Comparison:
 
 
 def compare(first: str, second: str, records: Iterable[Record]) -> list[Comparison]:
-    """A paired test per task on which both have a record that counts, p values corrected over these tasks (Holm)."""
+    """A paired test per task on which both have a record that counts, in the order of their names; p values are
+    corrected over these tasks (Holm).
+    """
     kept = list(records)
     cells = [newest(name, kept) for name in (first, second)]
-    shared = [key for key in cells[0] if key in cells[1]]
+    shared = sorted(cells[0].keys() & cells[1].keys())
     if not shared:
         had = [
             f"{name} has: {', '.join(task for task, _ in cell)}"

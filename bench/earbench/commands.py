@@ -11,10 +11,12 @@ from tabulate import tabulate
 
 from earbench import cells, registry, report, store
 from earbench import record as records
+from earbench.checks import Finding
 from earbench.checks import task as check_task
 from earbench.checks import upstream as check_upstream
 from earbench.config import Settings
-from earbench.errors import RequestError
+from earbench.contract import Upstream
+from earbench.errors import MissingExtra, MissingWeights, RequestError
 from earbench.line import Forecast, forecast, run
 from earbench.plan import Request, expand, load_task, load_upstream
 from earbench.prepare import ANY_ENCODER
@@ -134,10 +136,25 @@ def findings(upstream: str | None, task: str | None, record: Path | None) -> lis
         problems = list(records.problems_of(records.read(record).facts))
         return [{"check": "valid record", "ok": not problems, "detail": "; ".join(problems)}]
     if upstream is not None:
-        found = check_upstream.run(load_upstream(upstream))
+        encoder, loaded = checkable(upstream)
+        found = [*loaded, *check_upstream.run(encoder)]
     else:
         found = check_task.run(load_task(str(task)), ANY_ENCODER)
     return [{"check": one.name, "ok": one.ok, "detail": one.detail} for one in found]
+
+
+def checkable(spec: str) -> tuple[Upstream, list[Finding]]:
+    """The encoder that `spec` names; its untrained twin, and a finding that says so, where a plain name's weights are
+    not here.
+    """
+    parts = registry.split_spec(spec)
+    try:
+        return load_upstream(spec), []
+    except (MissingWeights, MissingExtra):
+        if parts["argument"] or parts["checkpoint"] or parts["random"]:
+            raise
+        twin = f"{spec}~random"
+        return load_upstream(twin), [Finding("weights", True, f"not here: all that follows is of {twin}")]
 
 
 def cache_rows(settings: Settings) -> list[dict[str, Any]]:

@@ -40,6 +40,10 @@ class BadCheckpoint(BenchError):
     """Weights that do not fit, are not there, or would run code when loaded."""
 
 
+class MissingWeights(BadCheckpoint):
+    """Weights that are not here: they have to be fetched by hand, or the hub cannot be reached."""
+
+
 class MissingExtra(RequestError):
     """An optional package is absent; the message carries the line that installs it."""
 

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from earbench import commands
 from earbench.checks.upstream import CHECKS, run
 from earbench.contract import Features, Group, Upstream, UpstreamCard
+from earbench.errors import BadCheckpoint
 
 
 class Good(Upstream):
@@ -229,3 +231,19 @@ def test_an_upstream_that_stops_with_an_error_fails_and_the_other_checks_still_r
     assert len(findings) == len(CHECKS)
     assert 0 < len(failed) < len(CHECKS)
     assert all("KeyError: 'nothing here'" in finding.detail for finding in failed)
+
+
+def test_a_plain_name_is_checked_by_its_twin_where_its_weights_are_not_here_and_that_is_said():
+    rows = commands.findings("fonseca_crnn", None, None)
+    assert rows[0] == {"check": "weights", "ok": True, "detail": "not here: all that follows is of fonseca_crnn~random"}
+    assert [row["check"] for row in rows[1:]] == [check.__name__.replace("_", " ") for check in CHECKS]
+    assert all(row["ok"] for row in rows)
+
+
+def test_weights_that_are_here_are_what_is_checked():
+    assert "weights" not in [row["check"] for row in commands.findings("cpc", None, None)]
+
+
+def test_a_file_that_is_not_there_is_never_replaced_by_a_twin(tmp_path):
+    with pytest.raises(BadCheckpoint, match="no weight file"):
+        commands.findings(f"fonseca_crnn@{tmp_path / 'nowhere.pth'}", None, None)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from earbench.contract import Features, Spec, Upstream, UpstreamCard
-from earbench.errors import BadCheckpoint, RequestError
+from earbench.errors import BadCheckpoint, MissingWeights, RequestError
 from earbench.kit.bands import Scale, mel_bank
 from earbench.kit.frontends import EPSILON, centred_frames, reflected_power, zeroed
 from earbench.kit.weights import file_digest, load_strict, read_state, strip_prefix
@@ -107,7 +107,7 @@ class ByolA(Upstream):
         wanted, _, file = (spec.argument or f"@{spec.checkpoint or ''}").partition("@")
         front, width = front_end(wanted), cls.card.widths[0]
         if not file and not spec.random:
-            raise BadCheckpoint(
+            raise MissingWeights(
                 f"'{spec.name}' brings no weights, and their licence forbids to pass them on",
                 f"they are at {cls.card.weights}; once the file is here, write",
                 f"--upstream {spec.name}@FILE, or {spec.name}~random for the untrained twin",

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from earbench.contract import Features, Spec, Upstream, UpstreamCard
-from earbench.errors import BadCheckpoint
+from earbench.errors import BadCheckpoint, MissingWeights
 from earbench.kit.cpc import FIRST, KERNELS, SAMPLE_RATE, STEP, CpcNet, Shape, frame_counts, fresh
 from earbench.kit.weights import file_digest, load_strict, read_state, strip_prefix
 
@@ -73,7 +73,7 @@ class Cpc(Upstream):
             return cls(fresh(cls.published, spec.seed), {"weights": "random", "seed": str(spec.seed)})
         path = Path(spec.checkpoint).expanduser() if spec.checkpoint else cls.ours
         if path is None:
-            raise BadCheckpoint(
+            raise MissingWeights(
                 f"'{spec.name}' brings no weights",
                 f"{cls.card.weights}; with a file in the layout of CPC_audio, write",
                 f"--upstream {spec.name}@FILE, or {spec.name}~random for the untrained twin",

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from earbench.contract import Spec, Upstream, UpstreamCard
-from earbench.errors import BadCheckpoint
+from earbench.errors import BadCheckpoint, MissingWeights
 from earbench.kit.weights import file_digest, load_strict, read_state
 
 FILE = re.compile(r"([^/\s()]+\.\w+)\)?$")
@@ -104,7 +104,7 @@ def given_file(spec: Spec, card: UpstreamCard) -> Path | None:
     if spec.random:
         return None
     named = FILE.search(card.weights)
-    raise BadCheckpoint(
+    raise MissingWeights(
         f"'{spec.name}' brings no weights; once they are here, write",
         f"--upstream {spec.name}@{named[1] if named else 'FILE'}, or {spec.name}~random for the untrained twin",
         f"they are at {card.weights}",

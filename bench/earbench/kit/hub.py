@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earbench.errors import BadCheckpoint
+from earbench.errors import BadCheckpoint, MissingWeights
 from earbench.kit.weights import file_digest, read_state
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -150,8 +150,8 @@ def _download(model: str, revision: str | None, instead: str, weights: bool) -> 
         raise _unreachable(model, instead, error) from error
 
 
-def _unreachable(model: str, instead: str, error: Exception) -> BadCheckpoint:
-    return BadCheckpoint(
+def _unreachable(model: str, instead: str, error: Exception) -> MissingWeights:
+    return MissingWeights(
         f"{model} is not in the cache and the hub cannot be reached ({type(error).__name__})",
         f"fetch {CONFIG}, {PREPROCESSOR} and {WEIGHTS[0]} (or {WEIGHTS[2]}) of {model} where there is a network,",
         f"put them into one folder DIR and use `--upstream {instead}`",

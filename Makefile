@@ -1,6 +1,7 @@
 # make demo: install into .venv, run the main job on the built-in demo corpus, print the board.
 # make test: the whole default test suite.   make check: style, types, import rules.
-# make check-upstreams: every encoder at its published size with random weights, one after another (2.5 GB of memory).
+# make check-upstreams: every encoder at its published size with random weights, one after another: the largest has 2.2
+# billion parameters, which are 9 GB.
 
 PYTHON ?= python3
 VENV ?= .venv

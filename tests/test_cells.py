@@ -2,17 +2,20 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from earbench import cells
+from earbench import cells, config
 from earbench.line import run
 from earbench.plan import Request
+from earbench.progress import Progress
 
 NAMES = ("fbank_no_cmvn", "mel", "cpc@nowhere.pt")
 
@@ -58,3 +61,38 @@ def test_processes_share_the_threads_of_the_machine(monkeypatch, threads, jobs, 
     with cells._workers(jobs) as pool:
         monkeypatch.undo()
         assert pool.submit(torch.get_num_threads).result() == each
+
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def endless(request, settings, _progress):
+    (settings.cache / request.upstream).touch()
+    time.sleep(600)
+
+
+def drive(folder):
+    """Four endless cells, two at a time; an interrupt can be heard whatever this process inherited."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    settings = config.load().with_(cache=Path(folder))
+    cells.side_by_side(endless, [Request(name, "ks") for name in "abcd"], settings, Progress(quiet=True), 2)
+
+
+def test_a_process_that_is_killed_is_an_error_of_its_cells(requests, settings, quiet, capsys):
+    outcomes = cells.side_by_side(killed, requests, settings, quiet, jobs=2)
+    assert [(one.found, one.code) for one in outcomes] == [(None, 1)] * 3
+    assert capsys.readouterr().err.count("a process was ended from outside") == 3
+
+
+def test_an_interrupt_ends_all_cells_and_starts_no_other(tmp_path):
+    command = [sys.executable, "-c", f"import test_cells; test_cells.drive({str(tmp_path)!r})"]
+    places = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    running = subprocess.Popen(command, env=places, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while len(list(tmp_path.iterdir())) < 2:
+        assert running.poll() is None
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=120)
+    assert "KeyboardInterrupt" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]

@@ -1,9 +1,11 @@
 """The cells of a command, upstreams times tasks: one after another, or several at a time in processes of their own."""
 
 import multiprocessing
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +21,9 @@ from earbench.record import Record
 
 Found = Record | Forecast
 Work = Callable[[Request, Settings, Progress], Found]
+
+GRACE = 5.0
+"""Seconds that an interrupted process has to save what it has in hand; a terminal interrupts all of them at once."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def side_by_side(
         waiting: list[Future[Outcome]] = [pool.submit(_quietly, work, request, settings) for request in requests]
         for _ in as_completed(waiting):
             bar.advance(1)
-    return [one.result() for one in waiting]
+    return [_awaited(one, request) for one, request in zip(waiting, requests, strict=True)]
 
 
 def attempt(work: Work, request: Request, settings: Settings, progress: Progress) -> Outcome:
@@ -54,16 +59,34 @@ def attempt(work: Work, request: Request, settings: Settings, progress: Progress
     try:
         return Outcome(work(request, settings, progress))
     except BenchError as error:
-        code, said = error.exit_code, str(error)
+        return _failed(request, error.exit_code, str(error))
     except Exception as error:
-        code, said = 1, f"stopped with {type(error).__name__}: {error}"
-        said += "\n  --debug shows where; nothing that was finished is lost"
+        said = f"stopped with {type(error).__name__}: {error}"
+        return _failed(request, 1, f"{said}\n  --debug shows where; nothing that was finished is lost")
+
+
+def _failed(request: Request, code: int, said: str) -> Outcome:
     print(f"error: {request.upstream} on {request.task}: {said}", file=sys.stderr, flush=True)
     return Outcome(None, code, said)
 
 
+def _awaited(outcome: Future[Outcome], request: Request) -> Outcome:
+    try:
+        return outcome.result()
+    except BrokenExecutor:
+        said = "a process was ended from outside, perhaps for the memory it took"
+        return _failed(request, 1, f"{said}\n  the same command goes on from what was saved; fewer --jobs take less")
+
+
 def _quietly(work: Work, request: Request, settings: Settings) -> Outcome:
-    return attempt(work, request, settings, Progress(quiet=True))
+    """An interrupt ends the process, once what it had in hand is saved: the pool would give it the next cell."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return attempt(work, request, settings, Progress(quiet=True))
+    except KeyboardInterrupt:
+        os._exit(130)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
@@ -74,5 +97,10 @@ def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
     pool = ProcessPoolExecutor(jobs, fresh, initializer=torch.set_num_threads, initargs=(threads,))
     try:
         yield pool
+    except KeyboardInterrupt:
+        for worker in multiprocessing.active_children():
+            worker.join(GRACE)
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)

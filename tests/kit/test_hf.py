@@ -54,7 +54,12 @@ FAMILIES = {
     "unispeech sat large": ("unispeech-sat", LARGE),
 }
 SQUEEZED = {**TINY, "conv_dim": [16] * 13}
-EQUAL = {"sew": ("sew", SQUEEZED), "sew-d": ("sew-d", SQUEEZED), "conformer": ("wav2vec2-conformer", TINY)}
+EQUAL = {
+    "sew": ("sew", SQUEEZED),
+    "sew-d": ("sew-d", SQUEEZED),
+    "conformer": ("wav2vec2-conformer", TINY),
+    "conformer, rotary": ("wav2vec2-conformer", {**TINY, "position_embeddings_type": "rotary"}),
+}
 SECONDS = (0.1, 0.1003, 0.25, 0.7, 1.5)
 CARD = UpstreamCard("tiny", "test", "none", "none")
 

@@ -56,7 +56,7 @@ def run_all(
         outcomes = list(cells.one_by_one(work, requests, settings, progress))
     done: list[Any] = [one.found for one in outcomes if one.found]
     _print_forecasts(done, as_json) if forecast_only else _print_records(done, as_json)
-    return max(one.code for one in outcomes)
+    return max((one.code for one in outcomes), default=0)
 
 
 def _print_records(done: Sequence[Record], as_json: bool) -> None:

@@ -21,13 +21,19 @@ HOME = Path("hear-2021.0.6", "tasks")
 def write(
     path: Path, facts: Mapping[str, Any], labels: Sequence[Any], splits: Mapping[str, Iterable[tuple[str, Any, Wave]]]
 ) -> None:
-    """The task folder `path`: each split's (file name, label, samples at 16 kHz), the vocabulary and the metadata.
+    """The task folder `path`: each split's (file name, answer, samples at 16 kHz), the vocabulary and the metadata.
 
-    `facts` are further metadata, such as the scores (`evaluation`). Labels are written as they are, numbers too.
+    An answer is one label, a list of labels (none is allowed), or a list of events `{"label", "start", "end"}` in
+    milliseconds (sheet 2.2). Labels are written as they are, numbers too. `facts` are further metadata, such as the
+    scores (`evaluation`), and say so where the task is not "scene" or not "multiclass".
     """
     for split, clips in splits.items():
-        (path / "16000" / split).mkdir(parents=True)
-        answers = {file: [_saved(path / "16000" / split / file, label, wave)] for file, label, wave in clips}
+        home = path / "16000" / split
+        home.mkdir(parents=True)
+        answers = {}
+        for file, answer, wave in clips:
+            _save(home / file, wave)
+            answers[file] = answer if isinstance(answer, list) else [answer]
         _write_json(path / f"{split}.json", dict(sorted(answers.items())))
     rows = ["idx,label", *(f"{number},{label}" for number, label in enumerate(labels))]
     (path / "labelvocabulary.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -35,10 +41,9 @@ def write(
     _write_json(path / "task_metadata.json", {**kind, **facts})
 
 
-def _saved(path: Path, label: Any, wave: Wave) -> Any:
+def _save(path: Path, wave: Wave) -> None:
     """16-bit PCM, full scale 32767 on both sides."""
     wavfile.write(path, 16_000, np.round(np.clip(wave, -1.0, 1.0) * 32767).astype(np.int16))
-    return label
 
 
 def _write_json(path: Path, found: Mapping[str, Any]) -> None:

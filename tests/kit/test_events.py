@@ -60,14 +60,14 @@ def test_counting_in_the_window_says_what_scipys_median_says():
 
 
 def test_a_window_much_longer_than_the_file_sees_it_again_and_again():
-    """Frames a b are reflected as … b b a a b b a a …: 78 frames around a hold 40 times b, those around b both alike."""
+    """Frames a b go on as … b b a a b b a a …: 78 frames around a hold 40 times b, those around b both alike."""
     assert smoothed(np.array([[True], [False]]), 78)[:, 0].tolist() == [False, True]
     assert smoothed(np.array([[False], [True]]), 78)[:, 0].tolist() == [True, True]
 
 
 def by_steps(likely, at, labels, median, shortest):
     """The protocol's steps one by one, in milliseconds, with scipy's filter."""
-    width = int(round(median / np.mean(np.diff(at))))
+    width = round(float(median / np.mean(np.diff(at))))
     on = (median_filter(likely, size=(width, 1)) if width else likely) > 0.5
     events = []
     for number, label in enumerate(labels):
@@ -104,7 +104,7 @@ def test_the_window_is_as_long_as_the_mean_frame_says_where_times_are_irregular(
 
 @pytest.mark.parametrize("first", [0, 25, 12.5], ids=str)
 def test_an_event_just_as_long_as_it_must_be_is_kept(first):
-    """Frames of 50 ms: a stretch from any of them to the fifth after it is 250 ms long, whatever binary fractions do."""
+    """Frames of 50 ms: from any of them to the fifth after it are 250 ms, whatever binary fractions do."""
     likely = torch.eye(200, dtype=torch.float32).unfold(0, 6, 1).sum(-1)  # label k: frames k to k + 5
     times = frame_times(first, 50, 200)
     labels = [str(number) for number in range(195)]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from earbench.contract import Metric, Rows, Split
@@ -101,7 +101,7 @@ def hits(reference: Table, estimated: Table, collar: float, share: float | None)
         room = np.maximum(collar, share * (reference.stop - reference.start))
         fits &= np.abs(reference.stop[one] - estimated.stop[other]) <= room[one]
     shape = len(reference.clip), len(estimated.clip)
-    graph = csr_array((np.ones(int(fits.sum()), np.int8), (one[fits], other[fits])), shape)
+    graph = csr_matrix((np.ones(int(fits.sum()), np.int8), (one[fits], other[fits])), shape)
     return reference.per_clip(maximum_bipartite_matching(graph, perm_type="column") >= 0)
 
 

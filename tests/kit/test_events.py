@@ -161,6 +161,11 @@ def test_the_end_includes_a_ten_thousandth_of_a_millisecond_and_no_more():
     assert active(times, [Event("x", 0.0, 0.1)], ["x"])[:, 0].tolist() == [1, 1, 0]
 
 
+def test_an_event_that_ends_before_it_starts_is_nowhere_and_hides_no_other():
+    events = [Event("x", 0.0, 0.2), Event("x", 0.15, 0.05)]
+    assert active(frame_times(0, 50, 6), events, ["x"])[:, 0].tolist() == [1, 1, 1, 1, 1, 0]
+
+
 def test_a_file_without_events_has_targets_of_zero():
     targets = active(frame_times(0, 50, 4), (), "ab")
     assert targets.shape == (4, 2)

@@ -33,6 +33,7 @@ COLLARS: Mapping[str, tuple[float, float | None]] = {
 be off, but never less than onsets.
 """
 ERROR_RATE = "segment_1s_er"
+EPSILON = float(np.finfo(np.float64).eps)
 SLACK = 1e-3
 """Seconds: much more than rounding moves an event on the long axis on which pairs are looked up."""
 
@@ -75,18 +76,15 @@ class Table:
 
 def tables(*sides: Sequence[Sequence[Event]]) -> list[Table]:
     """The events of every clip, for each side; labels have the same numbers on all of them."""
-    number: dict[str, int] = {}
-    for event in chain.from_iterable(chain.from_iterable(sides)):
-        number.setdefault(event.label, len(number))
-    return [_table(side, number) for side in sides]
-
-
-def _table(side: Sequence[Sequence[Event]], number: Mapping[str, int]) -> Table:
-    clip = np.repeat(np.arange(len(side)), [len(events) for events in side])
-    events = list(chain.from_iterable(side))
-    label = np.array([number[event.label] for event in events], np.int64)
-    start, stop = np.array([event[1:] for event in events], np.float64).reshape(-1, 2).T
-    return Table(clip, label, start, stop, len(side), len(number))
+    columns = [tuple(zip(*chain.from_iterable(side), strict=True)) or ((), (), ()) for side in sides]
+    number = {name: index for index, name in enumerate(dict.fromkeys(chain(*(labels for labels, _, _ in columns))))}
+    found = []
+    for side, (labels, *times) in zip(sides, columns, strict=True):
+        clip = np.repeat(np.arange(len(side)), [len(events) for events in side])
+        label = np.array([number[name] for name in labels], np.int64)
+        start, stop = (np.array(column, np.float64) for column in times)
+        found.append(Table(clip, label, start, stop, len(side), len(number)))
+    return found
 
 
 def hits(reference: Table, estimated: Table, collar: float, share: float | None) -> Array:
@@ -205,7 +203,7 @@ def error_rate(rows: Rows, weights: Array) -> float:
     active, *errors = (
         float((weights * rows.arrays[name]).sum()) for name in ("active", "substituted", "deleted", "inserted")
     )
-    return sum(error / (active + np.spacing(1.0)) for error in errors) if active else float("nan")
+    return sum(error / (active + EPSILON) for error in errors) if active else float("nan")
 
 
 def _scores(name: str) -> tuple[Metric, ...]:

@@ -48,8 +48,9 @@ def event_rows(split: Split, predictions: Mapping[str, Sequence[Event]], names: 
     ids = tuple(clip.id for clip in split.clips)
     reference, estimated = tables([clip.label for clip in split.clips], [predictions[name] for name in ids])
     arrays = {"reference": reference.per_clip(), "estimated": estimated.per_clip()}
-    for name in set(names) & set(COLLARS):
-        arrays[f"{name}_hits"] = hits(reference, estimated, *COLLARS[name])
+    for name, (collar, share) in COLLARS.items():
+        if name in names:
+            arrays[f"{name}_hits"] = hits(reference, estimated, collar, share)
     if ERROR_RATE in names:
         arrays |= segment_errors(reference, estimated)
     return Rows(ids, tuple((clip.group,) for clip in split.clips), arrays)

@@ -152,6 +152,12 @@ class MadeUp:
     def clip(self, key, layers):
         return self._rows(key)[:, layers]
 
+    def lengths(self, keys):
+        return [len(self._rows(key)) for key in keys]
+
+    def irregular(self, keys):
+        return {}
+
     def _rows(self, key):
         colour, _, number = key.split("-")
         random = np.random.default_rng([int(number), COLOURS.index(colour)])

@@ -25,11 +25,12 @@ from safetensors.torch import load_file
 
 from earbench import examples, files, fit
 from earbench.examples import Framed, Pooled
-from earbench.fit import better, grid, predict
+from earbench.fit import Judgement, better, grid, predict
 from earbench.frames import Resident
 from earbench.kit.heads.pooled import PooledLinear
 from earbench.kit.metrics.accuracy import ACCURACY
 from earbench.rows import HeldRows
+from earbench.search import best_of
 
 HARD = MadeUp(noise=1.5)
 LOSS = replace(ACCURACY, name="loss", better="lower")
@@ -66,10 +67,10 @@ def scripted(monkeypatch):
     def say(scores):
         said = {rate: iter(values) for rate, values in scores.items()}
 
-        def scores_of(_, stacks):
-            return [next(said[recipe.lr]) for stack in stacks for recipe in stack.recipes]
+        def judgements(_, stacks):
+            return [Judgement(next(said[recipe.lr]), 0) for stack in stacks for recipe in stack.recipes]
 
-        monkeypatch.setattr(fit, "_valid_scores", scores_of)
+        monkeypatch.setattr(fit, "_judgements", judgements)
 
     return say
 
@@ -81,6 +82,7 @@ def fits(one, quiet, recipes=None, seed=0, layer=None):
 def assert_same(found, expected):
     for one, other in zip(found, expected, strict=True):
         assert (one.recipe, one.valid, one.step, one.curve) == (other.recipe, other.valid, other.step, other.curve)
+        assert one.decoding == other.decoding
         assert one.state.keys() == other.state.keys()
         assert all(torch.equal(one.state[name], other.state[name]) for name in one.state)
 
@@ -301,6 +303,60 @@ def test_a_recipe_that_never_has_a_value_still_ends(tmp_path, quiet, scripted):
     (found,) = fits(bench(tmp_path, [RECIPE.with_(patience=2)]), quiet)
     assert np.isnan(found.valid)
     assert (found.step, len(found.curve)) == (10, 3)
+
+
+def test_training_ends_at_a_judgement_that_is_not_finite_where_the_recipe_says_so(tmp_path, quiet, scripted):
+    """HEAR sheet 4.4; the other recipe of the stack goes on."""
+    recipes = [RECIPE.with_(finite=True), RECIPE.with_(lr=1e-3)]
+    for number, odd in enumerate([float("nan"), float("inf")]):
+        scripted({RECIPE.lr: [50, odd, 99], 1e-3: [1, 2, 3, 4]})
+        one, other = fits(bench(tmp_path / str(number), recipes), quiet)
+        assert ([step for step, _ in one.curve], len(other.curve)) == ([10, 20], 4)
+        assert (one.step, one.valid) == ((10, 50) if np.isnan(odd) else (20, odd))
+
+
+@pytest.mark.parametrize(("select", "value"), [("accuracy", -np.inf), ("loss", np.inf)])
+def test_one_that_ended_at_its_first_judgement_counts_as_the_worst_there_can_be(
+    select, value, tmp_path, quiet, scripted
+):
+    """So that of several that did, the first wins, as in HEAR's reference; NaNs alone would be no choice."""
+    scripted({rate: [float("nan")] for rate in (1e-1, 1e-2)})
+    task = Colours(select=select)
+    found = fits(bench(tmp_path, rates(1e-1, 1e-2, finite=True), task), quiet)
+    assert [(one.valid, one.step, len(one.curve)) for one in found] == [(value, 10, 1)] * 2
+    assert best_of(task, {one.recipe: one.valid for one in found}) == 0
+
+
+def saying(scores):
+    """A metric that says what the test wants, and tasks judged by it that have two decodings."""
+    said = iter(scores)
+    metric = replace(ACCURACY, value=lambda *_: next(said))
+    task = Colours(decodings=({"rotate": 0}, {"rotate": 1}))
+    task.card = replace(task.card, metrics=(metric,))
+    return task
+
+
+def test_every_judgement_tries_all_decodings_and_the_best_one_at_the_best_step_is_kept(tmp_path, quiet):
+    nan = float("nan")
+    task = saying([nan, 40, 50, 30, 20, 50, nan, nan])
+    (found,) = fits(bench(tmp_path / "one", [RECIPE], task), quiet)
+    assert [score for _, score in found.curve] == pytest.approx([40, 50, 50, nan], nan_ok=True)
+    assert (found.step, found.valid, found.decoding) == (20, 50, {"rotate": 0})
+    (tied,) = fits(bench(tmp_path / "tied", [RECIPE], saying([7, 7, 7, 8, 8, 8, 1, 1])), quiet)
+    assert (tied.step, tied.decoding) == (20, {"rotate": 1}), "of equal steps the first, of equal decodings too"
+    (other,) = fits(bench(tmp_path / "other", [RECIPE], saying([7, 7, 1, 1, 1, 1, 1, 1])), quiet)
+    assert (other.step, other.decoding) == (10, {"rotate": 0})
+
+
+def test_a_resumed_fit_reads_its_best_state_as_before(tmp_path, quiet, kill):
+    task = Colours(decodings=({"rotate": 1}, {"rotate": 0}))
+    expected = fits(bench(tmp_path / "whole", [RECIPE], task), quiet)
+    assert expected[0].decoding == {"rotate": 0}
+    broken = bench(tmp_path / "broken", [RECIPE], task)
+    kill(4)
+    with pytest.raises(Killed):
+        fits(broken, quiet)
+    assert_same(fits(broken, quiet), expected)
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,9 @@ def test_heads_are_told_the_times_of_frames(way, task, opened):
     bench, shelf = opened(task, way)
     assert shelf.times() == (0.01, 0.005)
     (lengths,) = [batch[1] for batch in bench.valid.batches([[1, 0]])]
-    assert bench.valid.times(lengths)[1, :3].tolist() == pytest.approx([0.005, 0.015, 0.025])
+    times = bench.valid.times([1, 0], lengths)
+    assert times.dtype == torch.float64
+    assert times[1, :3].tolist() == pytest.approx([0.005, 0.015, 0.025], abs=1e-12)
 
 
 # ---- one pass feeds all ----------------------------------------------------------------------------------------------
@@ -252,7 +254,7 @@ def test_predictions_come_back_by_clip_however_clips_are_judged_together(task, o
 
 
 def test_the_loss_on_valid_is_the_mean_over_clips_however_they_are_judged_together(task, opened, quiet, monkeypatch):
-    task.select, task.head, scores = "loss", PerClip, []
+    task.select, task.decodings, task.head, scores = "loss", ({},), PerClip, []
     for frames in (1, 8192):
         monkeypatch.setattr(examples, "EVALUATE_FRAMES", frames)
         bench, _ = opened(task, "resident", recipes=[Loudness.grid[0].with_(steps=8)])
@@ -310,17 +312,59 @@ def test_a_streamed_clip_without_finite_frames_is_named(task, opened):
 
 
 class Irregular(CountingUpstream):
-    """Says of every frame when it was."""
+    """Frames come later and later, in clips of more than half a second; no hop is stated."""
 
+    def encode(self, waves, lengths):
+        found = super().encode(waves, lengths)
+        if waves.shape[1] <= 8_000:
+            return found
+        steps = torch.arange(found.frames.shape[2])
+        return Features(found.frames, found.lengths, times=(steps / 400).square().expand(len(waves), -1))
+
+
+def at(frames):
+    """When so many frames of an irregular clip are: single precision squares, as the encoder says them."""
+    return (torch.arange(frames) / 400).square().tolist()
+
+
+class Answers(Loudness):
+    """Remembers the times that its targets were asked for, by clip."""
+
+    def __init__(self, *folds):
+        super().__init__(*folds)
+        self.asked = {}
+
+    def target(self, clip, times, space):
+        self.asked[clip.id] = times.tolist()
+        return super().target(clip, times, space)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_answers_and_heads_are_given_a_clips_own_times_where_these_are_irregular(way, task, opened):
+    answers = Answers(*task.listed)
+    bench, _ = opened(answers, way, Irregular())
+    one, other = 1, 0  # of 0.8 and of 0.4 s
+    ((_, lengths, *_),) = bench.train.batches([[other, one]])
+    clips, times = bench.train.split.clips, bench.train.times([other, one], lengths)
+    assert lengths.tolist() == [40, 80]
+    assert answers.asked[clips[one].id] == times[1].tolist() == at(80)
+    assert answers.asked[clips[other].id] == times[0, :40].tolist() == pytest.approx(np.arange(40) / 100 + 0.005)
+    ((_, lengths, *_),) = bench.train.batches([[3, one]])  # of 0.64 and of 0.8 s
+    times = bench.train.times([3, one], lengths)
+    assert times[0, :64].tolist() == at(64)
+    assert times[0, 63:66].tolist() == pytest.approx([0.024806, 0.034806, 0.044806], abs=1e-6), "then on at the hop"
+
+
+class NotRising(CountingUpstream):
     def encode(self, waves, lengths):
         found = super().encode(waves, lengths)
         return Features(found.frames, found.lengths, times=torch.zeros(found.frames.shape[::2]))
 
 
 @pytest.mark.parametrize("way", ["resident", "streamed"])
-def test_frames_at_irregular_times_are_refused(way, task, opened):
-    with pytest.raises(BenchError, match=r"'counting' gives frames at irregular times(?s:.*)whole clips"):
-        opened(task, way, Irregular())
+def test_times_that_do_not_rise_are_refused(way, task, opened):
+    with pytest.raises(BenchError, match=r"'counting' gives clip 'clip-\d+' frame times that do not rise"):
+        opened(task, way, NotRising())
 
 
 def test_frames_that_go_away_in_the_midst_of_a_run_are_an_error_that_says_so(task, opened):

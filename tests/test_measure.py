@@ -59,8 +59,8 @@ def test_without_a_score_per_layer_there_is_no_list_of_layers(tmp_path, quiet):
 
 
 def test_decodings_are_chosen_on_valid(tmp_path, quiet):
-    """Judged by the loss, training does not see them; only the second names the classes rightly."""
-    task = Colours(decodings=({"rotate": 1}, {"rotate": 0}, {"rotate": 2}), select="loss")
+    """Only the second names the classes rightly."""
+    task = Colours(decodings=({"rotate": 1}, {"rotate": 0}, {"rotate": 2}))
     said, _, _ = measured(tmp_path, quiet, task, store=MadeUp(noise=0.2))
     assert said.decoding == {"rotate": 0}
     assert said.scores()["accuracy"]["value"] > 90
@@ -78,14 +78,14 @@ def test_the_choice_of_a_decoding_does_not_see_the_test_split(tmp_path, quiet):
             hits = [turned[clip.label] == predictions[clip.id] for clip in split.clips]
             return type(rows)(rows.ids, rows.groups, {"hit": np.array(hits, float)})
 
-    task = Renamed(decodings=({"rotate": 1}, {"rotate": 0}), select="loss")
+    task = Renamed(decodings=({"rotate": 1}, {"rotate": 0}))
     said, _, _ = measured(tmp_path, quiet, task, store=MadeUp(noise=0.2))
     assert said.decoding == {"rotate": 0}
     assert said.scores()["accuracy"]["value"] < 10
 
 
 def test_a_layer_is_decoded_as_was_best_for_that_layer(tmp_path, quiet):
-    task = Colours(decodings=({"rotate": 1}, {"rotate": 0}), select="loss")
+    task = Colours(decodings=({"rotate": 1}, {"rotate": 0}))
     said, _, _ = measured(tmp_path, quiet, task, store=MadeUp(layers=2, at=1, noise=0.2), layers="each")
     assert said.decoding == {"rotate": 0}
     assert said.layers[1]["scores"]["accuracy"]["value"] > 90

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from earbench import store as stores
 from earbench.errors import BenchError
@@ -19,8 +20,8 @@ def rows(seed, count=1):
     return torch.randn(count, 2, 3, generator=torch.Generator().manual_seed(seed))
 
 
-def shard(store, features):
-    store.write(list(features.items()), [1.0] * len(features), 0.02, 0.0125, 1.0, "cpu")
+def shard(store, features, times=None):
+    store.write(list(features.items()), [1.0] * len(features), 0.02, 0.0125, 1.0, "cpu", times or {})
 
 
 def opened(cache, upstream="abc", grain="mean"):
@@ -70,6 +71,29 @@ def test_shards_of_other_processes_are_taken_in(tmp_path, store):
     assert store.missing(["a"]) == {"a"}
     store.refresh()
     assert torch.equal(store.read(["a"])[0], rows(0))
+
+
+def test_irregular_times_come_back_by_clip_and_old_shards_have_none(tmp_path, store):
+    """A file without times is as shards were before there were any."""
+    own = {"b": torch.tensor([0.1, 0.3, 1.0 / 3], dtype=torch.float64), "c": torch.tensor([0.7], dtype=torch.float64)}
+    shard(store, {"a": rows(0, 2), "b": rows(1, 3), "c": rows(2)}, own)
+    shard(store, {"d": rows(3, 2)})
+    again = opened(tmp_path)
+    found = again.irregular(["d", "c", "a", "b"])
+    assert found.keys() == own.keys()
+    assert all(torch.equal(found[key], own[key]) for key in own)
+    assert torch.equal(again.read(["b", "a"])[0], torch.cat((rows(1, 3), rows(0, 2))))
+    (plain,) = [path for path in store.folder.glob("*.safetensors") if len(load_file(path)) == 1]
+    assert torch.equal(load_file(plain)["rows"], rows(3, 2))
+
+
+def test_rows_of_clips_lie_in_the_mapped_files_where_they_are_said_to(tmp_path, store):
+    shard(store, {"a": rows(0, 2), "b": rows(1, 3)})
+    shard(store, {"c": rows(2, 1)})
+    files, file, row = opened(tmp_path).mapped(["b", "c", "a"])
+    found = torch.stack([files[one][other] for one, other in zip(file.tolist(), row.tolist(), strict=True)])
+    assert torch.equal(found, torch.cat((rows(1, 3), rows(2, 1), rows(0, 2))))
+    assert store.lengths(["b", "c", "a"]) == [3, 1, 2]
 
 
 def test_frame_times_and_cost_come_back(tmp_path, store):

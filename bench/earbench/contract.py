@@ -20,7 +20,8 @@ Grain = Literal["frame", "mean", "clip"]
 Effort = Literal["quick", "standard", "reference"]
 Search = Literal["fold", "first", "all"]
 Better = Literal["higher", "lower"]
-Batching = Literal["any", "equal"]
+Batching = Literal["any", "equal", "alone"]
+Example = Literal["clip", "frame"]
 Effect = tuple[str, float]
 """A named change to a clip's samples, for example `("gain_db", -3.0)`; `earbench.kit.effects` lists them."""
 
@@ -225,8 +226,8 @@ class Features:
     """All layers of an encoder, with time.
 
     `frames` [clip, layer, time, width]; `lengths` [clip] counts the true frames of each clip. Frame i is centred at
-    `first + i * hop` seconds, or at `times[clip, i]` where the spacing is irregular. Layers of another width or rate
-    are further `groups`, by the names and sizes that the encoder declares; a group has no groups.
+    `first + i * hop` seconds; where that is not so, at `times[clip, i]`. Layers of another width or rate are further
+    `groups`, by the names and sizes that the encoder declares; a group has no groups.
     """
 
     frames: Tensor
@@ -249,7 +250,8 @@ class Upstream(nn.Module, ABC):
 
     `encode` is only ever called in eval mode, without gradients, at `sample_rate`, with clips of at least 0.1 s.
     `batching` is "any" if the features of a clip do not depend on how far it is padded, "equal" if only clips of the
-    same length may share a batch; `bench check` decides which is true, not the author.
+    same length may share a batch; `bench check` decides which is true, not the author. One whose batch mates change its
+    features is called with one clip at a time if it says "alone", and fails the check all the same.
     """
 
     card: UpstreamCard
@@ -334,9 +336,12 @@ class Recipe:
     """One point of the head grid. One step is `accum` batches; `every` steps the valid split is judged, and training
     ends after `patience` judgements without a better one (None: never before `steps`).
 
-    With `unit` "epoch", `steps` and `every` count passes over the units of the train split; the engine turns them into
-    steps fold by fold, since folds differ in size. Every `keep` steps the head is also kept as it is then, for tasks
-    whose `published` score is the best of those.
+    With `unit` "epoch", `steps` and `every` count passes over the units of the train split, or over its frames where
+    frames are the examples; the engine turns them into steps fold by fold, since folds differ in size. Every `keep`
+    steps the head is also kept as it is then, for tasks whose `published` score is the best of those.
+
+    With `finite`, training ends at the first judgement that is NaN or infinite, as HEAR's reference does (sheet 4.4); a
+    recipe that never had another one then counts as the worst there can be, not as one without a value.
     """
 
     lr: float
@@ -350,6 +355,7 @@ class Recipe:
     patience: int | None = None
     unit: Literal["step", "epoch"] = "step"
     keep: int | None = None
+    finite: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def with_(self, **changes: Any) -> Recipe:
@@ -371,7 +377,9 @@ class Head(nn.Module, ABC):
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Output for `x` [clip, width] (lengths None) or [clip, time, width], zeros behind each clip's true frames.
 
-        It must not depend on how far a clip is padded: what is judged together is the engine's choice.
+        It must not depend on how far a clip is padded: what is judged together is the engine's choice. Where frames are
+        the examples of a task, training and the loss on valid give [frame, width] (lengths None), and clips are given
+        whole only to be predicted.
         """
 
     @abstractmethod
@@ -380,7 +388,11 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, output: Tensor, lengths: Tensor | None, times: Tensor | None, **decoding: Any) -> list[Any]:
-        """One prediction per clip in the task's own units: labels, strings, seconds, vectors; never frame numbers."""
+        """One prediction per clip in the task's own units: labels, strings, seconds, vectors; never frame numbers.
+
+        `times` [clip, time] are the centres of the frames in seconds: double precision, on the CPU. Behind a clip's
+        last frame they go on at the encoder's hop.
+        """
 
 
 # ---- scores ----------------------------------------------------------------------------------------------------------
@@ -429,7 +441,15 @@ class Task(ABC):
     """What the valid split is judged by: the name of a metric, or "loss"."""
     search: Search = "fold"
     decodings: tuple[Mapping[str, Any], ...] = ({},)
-    """Ways to read predictions off a trained head; where there are several, valid decides."""
+    """Ways to read predictions off a trained head. Where there are several, every judgement on valid tries them all:
+    the best is the judgement, of equals the first, and test is read as it was at the best step. The loss cannot choose
+    between them, so a task that is judged by it has one.
+    """
+    example: Example = "clip"
+    """What one row of a training batch is. With "frame" (at the grain "frame") every frame of the train split is an
+    example of its own, in the order of the clips: `Recipe.batch` and epochs count frames, `frame_batches` orders them,
+    and the loss on valid is the mean over all its frames.
+    """
     published: str | None = None
     """A metric that the protocol tunes on the *test* split. Beside the honest score the engine then gives
     `<metric>_published`: the best on test over `published_decodings` and over the heads kept every `Recipe.keep` steps.
@@ -488,6 +508,15 @@ class Task(ABC):
 
         return shuffled(split, recipe.batch, rng)
 
+    def frame_batches(self, count: int, recipe: Recipe, rng: np.random.Generator) -> Iterator[Sequence[int]]:
+        """Endless batches of frame numbers, for tasks whose examples are the `count` frames of the train split.
+
+        In order and the same each time unless overridden (HEAR sheet 4.1); a last batch of one frame gets a second.
+        """
+        from earbench.kit.sampling import consecutive
+
+        return consecutive(count, recipe.batch)
+
     def weights(self, split: Split, effort: Effort) -> np.ndarray[Any, Any]:
         """How much each row of the *valid* split counts when a head is judged: every unit once unless overridden.
 
@@ -501,7 +530,8 @@ class Task(ABC):
     def target(self, clip: Clip, times: Tensor | None, space: Space) -> Tensor:
         """The answer as a tensor, a scalar for one class per clip; the engine stacks scalars to [clip] and pads others.
 
-        `times` are the clip's frame times (None without frames).
+        `times` [time] are the centres of the clip's frames in seconds, in double precision (None without frames). Where
+        frames are the examples, there is one answer for each: [time] classes or [time, label].
         """
 
     @abstractmethod

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from earbench.contract import Space, Split, Task
+from earbench.errors import BenchError
 from earbench.extract import Shelf, packs
 from earbench.frames import Frames, frames_of
 from earbench.rows import Rows, rows_of
@@ -18,8 +20,8 @@ EVALUATE_FRAMES = 8192
 
 
 @dataclass(frozen=True)
-class Pooled:
-    """One split at grain `mean` or `clip`: its `rows` of features, and what each means, which is on the device."""
+class Gathered:
+    """Examples that lie ready: `rows` of features, and on the device what each means. A batch is a gather by number."""
 
     split: Split
     rows: Rows
@@ -31,26 +33,46 @@ class Pooled:
         """Layers and width."""
         return self.rows.shape[1:]
 
-    def layer(self, number: int) -> "Pooled":
-        """The same split seen through one layer."""
+    def layer(self, number: int) -> Self:
+        """The same examples seen through one layer."""
         return replace(self, rows=self.rows.layer(number))
 
     def batches(self, order: Sequence[Sequence[int]]) -> Iterator[Batch]:
-        """Features [clip, layer, width], no lengths, targets and their lengths, for each list of clip numbers.
+        """Features [example, layer, width], no lengths, targets and their lengths, for each list of numbers.
 
         All numbers are moved to the device at once: a step then waits for nothing.
         """
         numbers = torch.as_tensor(np.concatenate([np.asarray(one) for one in order]), device=self.targets.device)
         for indices in torch.split(numbers, [len(one) for one in order]):
-            yield self.rows.take(indices), None, self.targets[indices], self.target_lengths[indices]
+            yield self.rows.take(indices).float(), None, self.targets[indices], self.target_lengths[indices]
+
+
+@dataclass(frozen=True)
+class Pooled(Gathered):
+    """One split at grain `mean` or `clip`, an example per clip."""
+
+    @property
+    def units(self) -> int:
+        """How many examples an epoch visits: a pool of clips is one."""
+        return len(self.split.units())
 
     def order(self) -> list[Sequence[int]]:
         """All clip numbers, as many at a time as are judged together."""
         count = len(self.split.clips)
         return [range(start, min(start + EVALUATE_CLIPS, count)) for start in range(0, count, EVALUATE_CLIPS)]
 
-    def times(self, lengths: Tensor | None) -> None:
+    def times(self, numbers: Sequence[int], lengths: Tensor | None) -> None:
         """Pooled features have no frames, so no times."""
+
+
+@dataclass(frozen=True)
+class SingleFrames(Gathered):
+    """All frames of a split at grain `frame`, an example each, clip after clip in the order of time."""
+
+    @property
+    def units(self) -> int:
+        """How many examples an epoch visits."""
+        return len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -74,6 +96,11 @@ class Framed:
         """Layers and width."""
         return self.frames.shape
 
+    @property
+    def units(self) -> int:
+        """How many examples an epoch visits: a pool of clips is one."""
+        return len(self.split.units())
+
     def layer(self, number: int) -> "Framed":
         """The same split seen through one layer."""
         return replace(self, frames=self.frames.layer(number))
@@ -92,20 +119,27 @@ class Framed:
         shortest_first = sorted(range(len(frames)), key=frames.__getitem__)
         return list(packs(shortest_first, EVALUATE_FRAMES, frames.__getitem__))
 
-    def times(self, lengths: Tensor | None) -> Tensor | None:
-        """Centres of the frames of a batch in seconds, [clip, time]."""
+    def times(self, numbers: Sequence[int], lengths: Tensor | None) -> Tensor | None:
+        """Centres in seconds of the frames of the batch of these clips, [clip, time], in double precision on the CPU.
+
+        Behind a clip's last frame they go on at the hop.
+        """
         if lengths is None:
             return None
-        steps = torch.arange(int(lengths.max()), device=lengths.device)
-        return (self.first + self.hop * steps).expand(len(lengths), -1)
+        longest = int(lengths.max())
+        return torch.stack([self._centres(number, longest) for number in numbers])
 
     def _answer(self, number: int, frames: int) -> Tensor:
         if self.space is None:
             return torch.tensor(0)
-        return self.task.target(self.split.clips[number], self.first + self.hop * torch.arange(frames), self.space)
+        return self.task.target(self.split.clips[number], self._centres(number, frames), self.space)
+
+    def _centres(self, number: int, frames: int) -> Tensor:
+        return centres(self.frames.irregular.get(self.split.clips[number].id), self.hop, self.first, frames)
 
 
 Examples = Pooled | Framed
+"""What can be predicted from: one example, or padded row of frames, per clip."""
 
 
 def examples(task: Task, split: Split, space: Space | None, shelf: Shelf, device: torch.device) -> Examples:
@@ -118,6 +152,50 @@ def examples(task: Task, split: Split, space: Space | None, shelf: Shelf, device
         return Pooled(split, rows, nothing, nothing)
     targets, lengths = padded_targets([task.target(clip, None, space) for clip in split.clips])
     return Pooled(split, rows, targets.to(device), lengths.to(device))
+
+
+def train_examples(
+    task: Task, split: Split, space: Space, shelf: Shelf, device: torch.device
+) -> Examples | SingleFrames:
+    """What heads are trained on: the clips of a split, or where the task says so, each of their frames."""
+    if task.example == "clip":
+        return examples(task, split, space, shelf, device)
+    (hop, first), irregular = shelf.times(), shelf.irregular(split.clips)
+    targets = []
+    for clip, frames in zip(split.clips, shelf.lengths(split.clips), strict=True):
+        targets.append(task.target(clip, centres(irregular.get(clip.id), hop, first, frames), space))
+        if targets[-1].shape[:1] != (frames,):
+            raise BenchError(
+                f"task '{task.card.name}' trains on single frames, and its target of clip '{clip.id}' is "
+                f"{list(targets[-1].shape)} for {frames} frames",
+                "`target` has to answer once for each of `times`",
+            )
+    joined = torch.cat(targets).to(device)
+    lengths = torch.tensor(joined.shape[1] if joined.dim() > 1 else 1, device=device).expand(len(joined))
+    return SingleFrames(split, rows_of(shelf, split.clips, device), joined, lengths)
+
+
+def single_frames(batch: Batch) -> Batch:
+    """The true frames of a padded batch, an example each: [frame, layer, width], no lengths, targets, their lengths."""
+    x, lengths, targets, target_lengths = batch
+    if lengths is None:
+        return batch
+    true = torch.arange(x.shape[2], device=x.device) < lengths[:, None]
+    answers = targets[true]
+    each = target_lengths.new_tensor(answers.shape[1] if answers.dim() > 1 else 1)
+    return x.transpose(1, 2)[true], None, answers, each.expand(len(answers))
+
+
+def centres(irregular: Tensor | None, hop: float, first: float, frames: int) -> Tensor:
+    """The centres of that many frames in seconds, [time], in double precision: at the hop, or at their own times first.
+
+    >>> centres(torch.tensor([0.0, 0.25]), 0.5, 0.0, 3).tolist()
+    [0.0, 0.25, 0.75]
+    """
+    if irregular is None:
+        return first + hop * torch.arange(frames, dtype=torch.float64)
+    beyond = irregular[-1] + hop * torch.arange(1, frames - len(irregular) + 1, dtype=torch.float64)
+    return torch.cat((irregular, beyond))
 
 
 def padded_targets(targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

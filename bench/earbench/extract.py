@@ -49,7 +49,10 @@ class Item:
 
 @dataclass
 class Encoder:
-    """The encoder of a run whose frames are not stored: one clip after another, and an account of the work."""
+    """The encoder of a run whose frames are not stored: one clip after another, and an account of the work.
+
+    `irregular` holds the frame times, by id, of the clips that it has heard whose frames are at irregular ones.
+    """
 
     cell: Cell
     source: Source[Any]
@@ -57,13 +60,16 @@ class Encoder:
     first: float = 0.0
     seconds: float = 0.0
     audio_seconds: float = 0.0
+    irregular: dict[str, Tensor] = field(default_factory=dict)
 
     def rows(self, clip: Clip, fetched: Any) -> Tensor:
         """The clip's frames [time, layer, width], the same bits as the store would hold."""
         started = time.perf_counter()
         encoded = self.source.make([fetched])
-        _check_finite(self.cell, [clip], encoded)
+        _check_sound(self.cell, [clip], encoded)
         self.hop, self.first = encoded.hop, encoded.first
+        if (own := encoded.times[0]) is not None:
+            self.irregular[clip.id] = own
         self.seconds += time.perf_counter() - started
         if self.source.audible:
             self.audio_seconds += len(fetched) / self.cell.upstream.sample_rate
@@ -96,6 +102,15 @@ class Shelf:
     def times(self) -> tuple[float, float]:
         """Frame spacing and centre of the first frame, in seconds."""
         return (self.encoder.hop, self.encoder.first) if self.encoder else self.store.times()
+
+    def irregular(self, clips: Sequence[Clip]) -> dict[str, Tensor]:
+        """The frame times [row] in seconds, by id, of those stored `clips` whose frames are at irregular ones."""
+        found = self.store.irregular([self.keys[clip.id] for clip in clips])
+        return {clip.id: found[key] for clip in clips if (key := self.keys[clip.id]) in found}
+
+    def lengths(self, clips: Sequence[Clip]) -> list[int]:
+        """The number of rows of each of these stored clips."""
+        return self.store.lengths([self.keys[clip.id] for clip in clips])
 
     def cost(self) -> dict[str, Any]:
         """What the encoder's work took: when the shards were made, or in all passes of this run."""
@@ -132,9 +147,20 @@ def extract(cell: Cell, prepared: Prepared, settings: Settings, workspace: Path,
 
 
 def streams(cell: Cell, items: Sequence[Item], store: Store, settings: Settings) -> bool:
-    """Whether the frames of `items` have to be made anew for every batch: they are not all there, and have no room."""
-    over = cell.grain == "frame" and estimate_bytes(cell.upstream, "frame", items) > settings.budget_gb * 1e9
-    return over and bool(store.missing(item.key for item in items))
+    """Whether the frames of `items` have to be made anew for every batch: they are not all there, and have no room.
+
+    A task whose examples are single frames, out of all clips, is refused then: they have to be stored.
+    """
+    need, budget = estimate_bytes(cell.upstream, cell.grain, items), settings.budget_gb * 1e9
+    if cell.grain != "frame" or need <= budget or not store.missing(item.key for item in items):
+        return False
+    if cell.task.example == "frame":
+        raise BenchError(
+            f"task '{cell.task.card.name}' trains on single frames, which have to be stored: those of {len(items):,} "
+            f"clips need {need / 1e9:,.2f} GB, the store may hold {settings.budget_gb:g} GB",
+            "raise budget_gb in [cache] of bench.toml",
+        )
+    return True
 
 
 def memory(device: torch.device) -> float:
@@ -220,9 +246,9 @@ def _fill(
         try:
             for pack, given in fetched:
                 encoded = origin.make(given)
-                _check_finite(cell, [item.clip for item in pack], encoded)
-                fresh = [(item, rows) for item, rows in zip(pack, encoded.rows, strict=True) if item.key in missing]
-                writer.add(fresh, encoded)
+                _check_sound(cell, [item.clip for item in pack], encoded)
+                made = zip(pack, encoded.rows, encoded.times, strict=True)
+                writer.add([one for one in made if one[0].key in missing], encoded)
                 bar.advance(sum(item.seconds for item in pack))
         except KeyboardInterrupt:
             writer.flush()
@@ -254,7 +280,13 @@ def _encoder(cell: Cell, clip: Clip, origin: Source[Any]) -> Encoder:
     return encoder
 
 
-def _check_finite(cell: Cell, clips: Sequence[Clip], encoded: Encoded) -> None:
+def _check_sound(cell: Cell, clips: Sequence[Clip], encoded: Encoded) -> None:
+    for clip, rows, own in zip(clips, encoded.rows, encoded.times, strict=True):
+        if own is not None and not (len(own) == len(rows) and own.isfinite().all() and (own.diff() > 0).all()):
+            raise BenchError(
+                f"upstream '{cell.name}' gives clip '{clip.id}' frame times that do not rise, or not one per frame",
+                f"`bench check --upstream {cell.request.upstream}` looks for the reason",
+            )
     bad = [clip.id for clip, rows in zip(clips, encoded.rows, strict=True) if not torch.isfinite(rows).all()]
     if bad:
         what = "NaN or infinite features"
@@ -275,15 +307,17 @@ class _Writer:
     audible: bool
     entries: list[tuple[str, Tensor]] = field(default_factory=list)
     durations: list[float] = field(default_factory=list)
+    times: dict[str, Tensor] = field(default_factory=dict)
     bytes: int = 0
     hop: float = 0.0
     first: float = 0.0
     since: float = field(default_factory=time.perf_counter)
 
-    def add(self, fresh: Sequence[tuple[Item, Tensor]], encoded: Encoded) -> None:
-        self.entries += [(item.key, rows.cpu()) for item, rows in fresh]
-        self.durations += [item.seconds if self.audible else 0.0 for item, _ in fresh]
-        self.bytes += sum(rows.nbytes for _, rows in fresh)
+    def add(self, fresh: Sequence[tuple[Item, Tensor, Tensor | None]], encoded: Encoded) -> None:
+        self.entries += [(item.key, rows.cpu()) for item, rows, _ in fresh]
+        self.durations += [item.seconds if self.audible else 0.0 for item, *_ in fresh]
+        self.times |= {item.key: own for item, _, own in fresh if own is not None}
+        self.bytes += sum(rows.nbytes for _, rows, _ in fresh)
         self.hop, self.first = encoded.hop, encoded.first
         if self.bytes >= SHARD_BYTES or time.perf_counter() - self.since >= SHARD_SECONDS:
             self.flush()
@@ -292,5 +326,6 @@ class _Writer:
         if not self.entries:
             return
         spent = time.perf_counter() - self.since
-        self.store.write(self.entries, self.durations, self.hop, self.first, spent, self.device)
-        self.entries, self.durations, self.bytes, self.since = [], [], 0, time.perf_counter()
+        self.store.write(self.entries, self.durations, self.hop, self.first, spent, self.device, self.times)
+        self.entries, self.durations, self.times = [], [], {}
+        self.bytes, self.since = 0, time.perf_counter()

@@ -5,12 +5,13 @@ between judgements, every few seconds at most, so a kill costs little and the re
 """
 
 import itertools
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from earbench import saved
 from earbench.contract import Fold, Head, Metric, Recipe, Space, Task
-from earbench.examples import Examples, Pooled
+from earbench.examples import Examples, Gathered, SingleFrames, single_frames
 from earbench.files import digest_of
 from earbench.kit.seeds import derive, generator
 from earbench.plan import Plan
@@ -38,7 +39,7 @@ class Bench:
     plan: Plan
     fold: Fold
     space: Space
-    train: Examples
+    train: Examples | SingleFrames
     valid: Examples
     device: torch.device
     folder: Path
@@ -46,7 +47,8 @@ class Bench:
 
 @dataclass(frozen=True)
 class Fitted:
-    """One trained head: the recipe and seed it came from, and its best state as the valid split judged it.
+    """One trained head: the recipe and seed it came from, and its best state as the valid split judged it, read by
+    `decoding`.
 
     `kept` says where the states of fixed steps lie, for recipes that keep them.
     """
@@ -59,6 +61,7 @@ class Fitted:
     curve: tuple[tuple[int, float], ...]
     state: Mapping[str, Tensor] = field(repr=False)
     kept: tuple[tuple[int, Path], ...] = ()
+    decoding: Mapping[str, Any] = field(default_factory=dict)
 
     def weights(self) -> list[float] | None:
         """The learned share of each layer, or None where there is only one."""
@@ -68,12 +71,12 @@ class Fitted:
 def grid(bench: Bench, recipes: Sequence[int], seed: int, layer: int | None, progress: Progress) -> list[Fitted]:
     """Train the plan's `recipes` (by number) from one seed: those that see the same frames in lock step.
 
-    Pooled features lie ready, and one stack after another makes better use of a processor's cache.
+    Where features lie ready, one stack after another makes better use of a processor's cache.
     """
     found: list[Fitted] = []
     for group in in_step(bench.plan.recipes, recipes):
         stacks = _stacks(bench, group, seed)
-        for part in [[one] for one in stacks] if isinstance(bench.train, Pooled) else [stacks]:
+        for part in [[one] for one in stacks] if isinstance(bench.train, Gathered) else [stacks]:
             found += _train(bench, part, seed, layer, progress)
     return sorted(found, key=lambda fitted: recipes.index(fitted.recipe))
 
@@ -104,6 +107,11 @@ def better(metric: Metric | None, new: float, old: float) -> bool:
     return new > old if metric is not None and metric.better == "higher" else new < old
 
 
+def worst(metric: Metric | None) -> float:
+    """What everything is better than, but a NaN."""
+    return -math.inf if metric is not None and metric.better == "higher" else math.inf
+
+
 def judge(task: Task) -> Metric | None:
     """The metric that the valid split is judged by, or None for the loss."""
     if task.select == "loss":
@@ -126,12 +134,15 @@ def _train(
         done = saved.restore(path, teams, progress)
         bar.advance(done)
         _loop(bench, teams, recipe, seed, done, path, bar)
-    return [_fitted(lane, seed, layer, path) for team in teams for lane in team.lanes]
+    return [_fitted(bench, lane, seed, layer, path) for team in teams for lane in team.lanes]
 
 
-def _fitted(lane: Lane, seed: int, layer: int | None, path: Path) -> Fitted:
+def _fitted(bench: Bench, lane: Lane, seed: int, layer: int | None, path: Path) -> Fitted:
     kept = tuple((step, saved.kept(path, lane.recipe, step)) for step in lane.kept)
-    return Fitted(lane.recipe, seed, layer, lane.best, lane.step, tuple(lane.curve), lane.state, kept)
+    decoding, valid = bench.task.decodings[lane.decoding], lane.best
+    if bench.plan.recipes[lane.recipe].finite and np.isnan(valid):
+        valid = worst(judge(bench.task))
+    return Fitted(lane.recipe, seed, layer, valid, lane.step, tuple(lane.curve), lane.state, kept, decoding)
 
 
 def _stacks(bench: Bench, numbers: Sequence[int], seed: int) -> list[list[int]]:
@@ -183,9 +194,9 @@ def _until_next(recipe: Recipe, done: int) -> int:
 
 @contextmanager
 def _one_thread(bench: Bench) -> Iterator[None]:
-    """Batches of pooled features are too small to share: handing half to a second thread costs more than the work."""
+    """Batches of vectors are too small to share: handing half to a second thread costs more than the work."""
     threads = torch.get_num_threads()
-    if bench.device.type == "cpu" and isinstance(bench.train, Pooled):
+    if bench.device.type == "cpu" and isinstance(bench.train, Gathered):
         torch.set_num_threads(1)
     try:
         yield
@@ -194,46 +205,75 @@ def _one_thread(bench: Bench) -> Iterator[None]:
 
 
 def _stream(bench: Bench, recipe: Recipe, seed: int, skip: int) -> Iterator[Sequence[int]]:
-    """Batches of clip indices from step `skip` on; the same for every recipe with this batch size."""
-    rng = generator("batches", bench.task.card.name, bench.fold.name, seed)
-    return itertools.islice(bench.task.batches(bench.train.split, recipe, rng), skip * recipe.accum, None)
+    """Batches of numbers of examples from step `skip` on; the same for every recipe with this batch size."""
+    task, train = bench.task, bench.train
+    rng = generator("batches", task.card.name, bench.fold.name, seed)
+    if isinstance(train, SingleFrames):
+        endless = task.frame_batches(len(train.rows), recipe, rng)
+    else:
+        endless = task.batches(train.split, recipe, rng)
+    return itertools.islice(endless, skip * recipe.accum, None)
 
 
 def _judge(bench: Bench, teams: Sequence[Team], done: int) -> None:
-    scores = iter(_valid_scores(bench, [team.stack for team in teams]))
+    judgements = iter(_judgements(bench, [team.stack for team in teams]))
     for team in teams:
         running = team.running()
         for index, lane in enumerate(running):
-            score = next(scores)
+            score, decoding = next(judgements)
             lane.curve.append((done, score))
             if not lane.state or better(judge(bench.task), score, lane.best):
-                lane.best, lane.step, lane.stale, lane.state = score, done, 0, team.stack.member(index)
+                lane.best, lane.decoding, lane.step, lane.stale = score, decoding, done, 0
+                lane.state = team.stack.member(index)
             else:
                 lane.stale += 1
-            patience = team.stack.recipes[index].patience
-            lane.running = patience is None or lane.stale < patience
+            recipe = team.stack.recipes[index]
+            impatient = recipe.patience is not None and lane.stale >= recipe.patience
+            lane.running = not impatient and not (recipe.finite and not math.isfinite(score))
         kept = [index for index, lane in enumerate(running) if lane.running]
         if 0 < len(kept) < len(running):
             team.stack.keep(kept)
 
 
-def _valid_scores(bench: Bench, stacks: Sequence[Stack]) -> list[float]:
+class Judgement(NamedTuple):
+    """What valid says of a head, and the number of the decoding that it was best read by."""
+
+    score: float
+    decoding: int
+
+
+def _judgements(bench: Bench, stacks: Sequence[Stack]) -> list[Judgement]:
     """The judgement of every recipe of every stack, in their order."""
-    metric = judge(bench.task)
+    metric, split = judge(bench.task), bench.valid.split
     if metric is None:
-        return _valid_losses(bench, stacks)
-    weights = bench.task.weights(bench.valid.split, bench.plan.effort)
-    said = _predictions(stacks, bench.valid, bench.task.decodings[:1])
-    return [metric.value(bench.task.rows(bench.valid.split, predictions), weights) for (predictions,) in said]
+        return [Judgement(loss, 0) for loss in _valid_losses(bench, stacks)]
+    weights = bench.task.weights(split, bench.plan.effort)
+    return [
+        _best(metric, [metric.value(bench.task.rows(split, said), weights) for said in answers])
+        for answers in _predictions(stacks, bench.valid, bench.task.decodings)
+    ]
+
+
+def _best(metric: Metric, scores: Sequence[float]) -> Judgement:
+    """The best of the scores of all decodings; of equals the first, and a NaN only if there is nothing else."""
+    found = Judgement(scores[0], 0)
+    for number, score in enumerate(scores):
+        if better(metric, score, found.score):
+            found = Judgement(score, number)
+    return found
 
 
 def _valid_losses(bench: Bench, stacks: Sequence[Stack]) -> list[float]:
-    order = bench.valid.order()
-    total = torch.zeros(sum(len(stack.recipes) for stack in stacks), device=bench.device)
-    for numbers, (x, lengths, targets, target_lengths) in zip(order, bench.valid.batches(order), strict=True):
-        share = len(numbers) / len(bench.valid.split.clips)
-        for index, (head, output) in enumerate(_outputs(stacks, x, lengths)):
-            total[index] += head.loss(output, lengths, targets, target_lengths).detach() * share
+    """The mean over all clips, or where those are the examples, over all frames together (HEAR sheet 4.4)."""
+    losses, counts = [], []
+    for batch in bench.valid.batches(bench.valid.order()):
+        x, lengths, targets, target_lengths = single_frames(batch) if bench.task.example == "frame" else batch
+        each = [head.loss(output, lengths, targets, target_lengths) for head, output in _outputs(stacks, x, lengths)]
+        losses.append(torch.stack(each).detach())
+        counts.append(len(x))
+    total = torch.zeros_like(losses[0])
+    for loss, count in zip(losses, counts, strict=True):
+        total += loss * (count / sum(counts))
     return total.tolist()
 
 
@@ -244,7 +284,7 @@ def _predictions(
     clips, order = examples.split.clips, examples.order()
     said: list[list[dict[str, Any]]] = [[{} for _ in decodings] for stack in stacks for _ in stack.recipes]
     for numbers, (x, lengths, _, _) in zip(order, examples.batches(order), strict=True):
-        times = examples.times(lengths)
+        times = examples.times(numbers, lengths)
         for own, (head, output) in zip(said, _outputs(stacks, x, lengths), strict=True):
             for answers, decoding in zip(own, decodings, strict=True):
                 spoken = head.predict(output, lengths, times, **decoding)

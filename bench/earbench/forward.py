@@ -6,7 +6,7 @@ Rows come from samples, which the encoder is given, or from features that were s
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -26,15 +26,21 @@ SHORTEST = 0.1
 
 @dataclass(frozen=True)
 class Encoded:
-    """What came out of the encoder: one tensor [row, layer, width] per clip, and the frame times."""
+    """What came out of the encoder: one tensor [row, layer, width] per clip, and when its frames are.
+
+    Row i is centred at `first + i * hop` seconds; where that is not so, at the clip's own `times` [row], which are in
+    double precision and on the CPU.
+    """
 
     rows: list[Tensor]
     hop: float
     first: float
+    times: list[Tensor | None]
 
     @classmethod
     def joined(cls, parts: Sequence["Encoded"]) -> "Encoded":
-        return cls([row for part in parts for row in part.rows], parts[0].hop, parts[0].first)
+        rows, times = [row for part in parts for row in part.rows], [one for part in parts for one in part.times]
+        return cls(rows, parts[0].hop, parts[0].first, times)
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,12 @@ def source(cell: Cell, prepared: Prepared, dtype: str) -> Source[Any]:
 def encode(
     upstream: Upstream, waves: Sequence[audio.Samples], grain: Grain, dtype: str, device: torch.device
 ) -> Encoded:
-    """Rows per wave at `grain`, on `device`. Waves are padded together, or only with equals where the encoder needs it.
+    """Rows per wave at `grain`, on `device`. Waves are padded together; or only with equals, or each is heard alone,
+    where the encoder needs it.
 
     Running out of memory halves the batch, down to single waves; a single one that does not fit is an error.
     """
-    if upstream.batching == "equal" and len({len(wave) for wave in waves}) > 1:
-        runs = [list(run) for _, run in itertools.groupby(waves, key=len)]
+    if len(runs := _together(upstream, waves)) > 1:
         return Encoded.joined([encode(upstream, run, grain, dtype, device) for run in runs])
     try:
         return _forward(upstream, waves, grain, dtype, device)
@@ -88,6 +94,15 @@ def encode(
     return Encoded.joined([encode(upstream, part, grain, dtype, device) for part in (waves[:half], waves[half:])])
 
 
+def _together(upstream: Upstream, waves: Sequence[audio.Samples]) -> list[Sequence[audio.Samples]]:
+    """The waves, cut into runs that the encoder may hear in one batch."""
+    if upstream.batching == "any":
+        return [waves]
+    if upstream.batching == "alone":
+        return [[wave] for wave in waves]
+    return [list(run) for _, run in itertools.groupby(waves, key=len)]
+
+
 def _forward(
     upstream: Upstream, waves: Sequence[audio.Samples], grain: Grain, dtype: str, device: torch.device
 ) -> Encoded:
@@ -96,20 +111,26 @@ def _forward(
     autocast = torch.autocast(device.type, torch.bfloat16) if dtype == "bf16" else nullcontext()
     with torch.inference_mode(), autocast:
         if grain == "clip":
-            return Encoded(list(upstream.embed(batch, lengths).float()[:, None]), 0.0, 0.0)
+            return Encoded(list(upstream.embed(batch, lengths).float()[:, None]), 0.0, 0.0, [None] * len(waves))
         features = upstream.encode(batch, lengths)
-    if features.times is not None and grain == "frame":
-        raise BenchError(
-            f"upstream '{upstream.card.name}' gives frames at irregular times, and this task needs regular ones",
-            "tasks that look at whole clips (ks, for one) can use it",
-        )
+    if features.times is not None:
+        features = replace(features, hop=features.hop or upstream.hop)  # what estimates of length go by
     return rows_of(features, grain)
 
 
 def rows_of(features: Features, grain: Grain) -> Encoded:
     """Rows per clip: at grain `frame` the true frames in half precision, else their mean in single precision."""
-    rows = _frames(features) if grain == "frame" else list(features.pooled()[:, None])
-    return Encoded(rows, features.hop, features.first)
+    if grain == "frame":
+        return Encoded(_frames(features), features.hop, features.first, _irregular(features))
+    return Encoded(list(features.pooled()[:, None]), features.hop, features.first, [None] * len(features.frames))
+
+
+def _irregular(features: Features) -> list[Tensor | None]:
+    """The times of each clip's true frames, None where hop and first say when they are."""
+    if features.times is None:
+        return [None] * len(features.frames)
+    counted = zip(features.times.cpu().double(), features.lengths.tolist(), strict=True)
+    return [own[:length].clone() for own, length in counted]
 
 
 def _frames(features: Features) -> list[Tensor]:

@@ -4,7 +4,7 @@ All three give the same bits (see extract.py), so which of them a machine has ro
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,6 +29,9 @@ class Frames(ABC):
     shape: tuple[int, int]
     """Layers and width."""
     layers: slice = field(default_factory=lambda: ALL, kw_only=True)
+    irregular: Mapping[str, Tensor] = field(default_factory=dict, kw_only=True)
+    """The frame times in seconds, by id, of clips whose frames are at irregular ones; where they are streamed, of those
+    that were heard already."""
     lead: ClassVar[int] = 1
     """How many batches are fetched before they are needed."""
 
@@ -101,11 +104,12 @@ def frames_of(shelf: Shelf, clips: Sequence[Clip], device: torch.device) -> Fram
     """The frames of `clips`, the way the shelf says."""
     if shelf.encoder:
         upstream = shelf.encoder.cell.upstream
-        return Streamed((upstream.layers, upstream.width), shelf.encoder, clips)
+        return Streamed((upstream.layers, upstream.width), shelf.encoder, clips, irregular=shelf.encoder.irregular)
     if shelf.features == "mapped":
         keys = [shelf.keys[clip.id] for clip in clips]
         layers, width = shelf.store.clip(keys[0], ALL).shape[1:]
-        return Mapped((layers, width), shelf.store, keys)
+        return Mapped((layers, width), shelf.store, keys, irregular=shelf.irregular(clips))
     held, lengths = shelf.read(clips)
     layers, width = held.shape[1:]
-    return Resident((layers, width), held.to(device), list(accumulate(lengths.tolist(), initial=0)))
+    starts = list(accumulate(lengths.tolist(), initial=0))
+    return Resident((layers, width), held.to(device), starts, irregular=shelf.irregular(clips))

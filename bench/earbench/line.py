@@ -16,15 +16,16 @@ from safetensors.torch import save_file
 from earbench import describe, files, intervals, supplied
 from earbench import record as records
 from earbench.config import Settings
-from earbench.contract import Effort, Fold, Match
+from earbench.contract import Effort, Fold, Match, Recipe
 from earbench.data import Prepared, at, locate, prepare
+from earbench.errors import BenchError
 from earbench.examples import Pooled
 from earbench.extract import Item, Shelf, distinct, estimate_bytes, extract, packs_of, store_of, streams
 from earbench.fit import Bench, in_step
 from earbench.forward import Source, source
 from earbench.matching import match
 from earbench.measure import Measured, measure
-from earbench.plan import Cell, Plan, Request, freeze, in_steps, resolve
+from earbench.plan import Cell, Plan, Request, contradiction, epoch_units, freeze, in_steps, resolve
 from earbench.progress import Progress
 from earbench.record import Record
 from earbench.search import Found, judgeable, layer_choices, open_fold, search
@@ -106,11 +107,15 @@ def forecast(request: Request, settings: Settings, progress: Progress) -> Foreca
 
 def _fits(cell: Cell, plan: Plan, prepared: Prepared) -> list[int]:
     """The most steps of every fit of one seed; by the rule "first", later folds train one recipe, here the longest."""
-    first, *others = (
-        [in_steps(recipe, len(fold.train.units())).steps for recipe in plan.recipes] for fold in prepared.folds
-    )
+    first, *others = ([recipe.steps for recipe in _in_steps(cell, plan, fold)] for fold in prepared.folds)
     later = ([max(steps)] if cell.task.search == "first" else steps for steps in others)
     return [*first, *(one for steps in later for one in steps)]
+
+
+def _in_steps(cell: Cell, plan: Plan, fold: Fold) -> list[Recipe]:
+    """The recipes with epochs as steps: exactly so, or where they count frames, about."""
+    units = epoch_units(cell.task, fold.train, cell.upstream)
+    return [in_steps(recipe, units) for recipe in plan.recipes]
 
 
 def _passes(cell: Cell, plan: Plan, prepared: Prepared) -> float:
@@ -120,7 +125,7 @@ def _passes(cell: Cell, plan: Plan, prepared: Prepared) -> float:
         return 2.0 * asked * len(layer_choices(cell)) / len(prepared.clips())  # a clip may be asked for twice
     forwarded = 0
     for fold in prepared.folds:
-        recipes = [in_steps(recipe, len(fold.train.units())) for recipe in plan.recipes]
+        recipes = _in_steps(cell, plan, fold)
         for one in (recipes[group[0]] for group in in_step(recipes, range(len(recipes)))):
             forwarded += one.steps * one.accum * one.batch + math.ceil(one.steps / one.every) * len(fold.valid.clips)
         forwarded += len(fold.test.clips)
@@ -145,6 +150,8 @@ def opened(request: Request, settings: Settings, progress: Progress) -> tuple[Ce
     task, card = cell.task, cell.upstream.card
     place = locate(task, cell.request.data, settings, progress)
     task = at(task, card, place)
+    if problem := contradiction(task):
+        raise BenchError(f"task '{task.card.name}' contradicts itself: {problem}", "this is for its author to settle")
     prepared = prepare(task, card, place, settings.effort, cell.request.partial, settings, progress)
     effort: Effort = settings.effort  # type: ignore[assignment]
     task, notes = judgeable(task, prepared.folds, effort)

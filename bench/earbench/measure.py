@@ -9,7 +9,7 @@ from earbench.contract import Fold, Metric, Rows, Task
 from earbench.examples import Examples, examples
 from earbench.extract import Shelf
 from earbench.files import digest_of
-from earbench.fit import Bench, Fitted, better, judge, predict
+from earbench.fit import Bench, Fitted, predict
 from earbench.intervals import Sampled
 from earbench.plan import Cell
 from earbench.progress import Progress
@@ -49,11 +49,11 @@ def measure(
         test = examples(task, fold.test, None, shelf, bench.device)  # its answers stay with the task
         for layer, heads in found.heads.items():
             said = [_say(through(bench, layer), test, layer, head) for head in heads[number]]
-            fold_rows = [task.rows(fold.test, predictions) for predictions, _ in said]
+            fold_rows = [task.rows(fold.test, predictions) for predictions in said]
             scored[layer].append([samples_of(task, fold, one) for one in fold_rows])
             if layer == found.best_layer:
                 rows += [(fold.name, head.seed, one) for head, one in zip(heads[number], fold_rows, strict=True)]
-                decodings.append(said[0][1])
+                decodings.append(heads[number][0].decoding)
         columns.append(simple.columns(bench, test, progress, only))
         seen = test if found.best_layer is None else test.layer(found.best_layer)
         winners = found.heads[found.best_layer][number]
@@ -97,24 +97,10 @@ def _readings(bench: Bench, test: Examples, head: Fitted) -> dict[str, Sampled]:
     return {f"{metric}_{name}": one for name, one in zip(task.readings, samples, strict=True)}
 
 
-def _say(bench: Bench, test: Examples, layer: int | None, head: Fitted) -> tuple[dict[str, Any], Mapping[str, Any]]:
+def _say(bench: Bench, test: Examples, layer: int | None, head: Fitted) -> dict[str, Any]:
     """Predictions on test, decoded the way that was best on valid."""
-    decoding = _decoding(bench, head)
-    (said,) = predict(bench, head, test if layer is None else test.layer(layer), [decoding])
-    return said, decoding
-
-
-def _decoding(bench: Bench, head: Fitted) -> Mapping[str, Any]:
-    choices, metric = bench.task.decodings, judge(bench.task) or bench.task.card.metrics[0]
-    if len(choices) == 1:
-        return choices[0]
-    weights = bench.task.weights(bench.valid.split, bench.plan.effort)
-    best, best_score = choices[0], float("nan")
-    for choice, said in zip(choices, predict(bench, head, bench.valid, choices), strict=True):
-        rows = bench.task.rows(bench.valid.split, said)
-        if better(metric, score := metric.value(rows, weights), best_score):
-            best, best_score = choice, score
-    return best
+    (said,) = predict(bench, head, test if layer is None else test.layer(layer), [head.decoding])
+    return said
 
 
 def samples_of(task: Task, fold: Fold, rows: Rows) -> dict[str, Sampled]:

@@ -200,7 +200,7 @@ def freeze(cell: Cell, prepared: Prepared, settings: Settings) -> Plan:
     """The plan: its digest is the run's id. Paths, devices, budgets and library versions stay out of it."""
     effort: Effort = settings.effort  # type: ignore[assignment]
     task = cell.task
-    epoch = len(prepared.folds[0].train.units())
+    epoch = epoch_units(task, prepared.folds[0].train, cell.upstream)
     recipes = tuple(by_effort(recipe, effort, epoch) for recipe in task.recipes(effort, prepared.place.demo))
     facts = {
         "engine": ENGINE,
@@ -220,11 +220,28 @@ def freeze(cell: Cell, prepared: Prepared, settings: Settings) -> Plan:
 
 
 def _stated(task: Task, folds: Sequence[Fold]) -> dict[str, Any]:
-    """What a task may have read from its corpus: the metrics, what valid is judged by, and the order of the labels."""
+    """What a task may have read from its corpus: metrics, what valid is judged by, decodings, the order of labels."""
     spaces = [task.space(fold) for fold in folds]
     labels = [list(space) if isinstance(space, Labels) else len(space) for space in spaces]
     metrics = [metric.name for metric in task.card.metrics]
-    return {"metrics": metrics, "select": task.select, "labels": digest_of(labels)}
+    decodings = plain(task.decodings)
+    return {"metrics": metrics, "select": task.select, "decodings": decodings, "labels": digest_of(labels)}
+
+
+def epoch_units(task: Task, split: Split, upstream: Upstream) -> int:
+    """What an epoch of a train split counts: its units; or about as many frames as the encoder makes of its seconds."""
+    if task.example == "clip":
+        return len(split.units())
+    return sum(int(seconds / upstream.hop) + 1 for seconds in split.seconds)
+
+
+def contradiction(task: Task) -> str | None:
+    """Why facts of a task cannot both hold, if there are such facts."""
+    if task.example == "frame" and task.card.grain != "frame":
+        return f"its examples are single frames, but its grain '{task.card.grain}' keeps none"
+    if task.select == "loss" and len(task.decodings) > 1:
+        return f"valid is judged by the loss, which cannot choose between its {len(task.decodings)} decodings"
+    return None
 
 
 def by_effort(recipe: Recipe, effort: Effort, epoch_units: int) -> Recipe:

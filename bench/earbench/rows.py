@@ -1,4 +1,4 @@
-"""Pooled features, a row per clip: on the device, or in the store's files while a device has no room for them.
+"""Rows of features, one per clip or one per frame: on the device, or in the store's files if it has no room for them.
 
 Both give the same bits, so which of them a machine has room for never changes a score.
 """
@@ -15,7 +15,7 @@ from earbench.extract import Shelf
 
 
 class Rows(Protocol):
-    """Features [clip, layer, width] of which some are asked for at a time."""
+    """Features [row, layer, width] of which some are asked for at a time."""
 
     @property
     def shape(self) -> tuple[int, int, int]: ...
@@ -23,13 +23,13 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def take(self, numbers: Tensor) -> Tensor:
-        """The rows of these clips, on the device."""
+        """The rows with these numbers, on the device, as they are stored."""
 
     def layer(self, number: int) -> "Rows":
-        """The same clips seen through one layer."""
+        """The same rows seen through one layer."""
 
     def matrix(self, layer: int) -> Tensor:
-        """One layer of all clips, [clip, width], on the CPU."""
+        """One layer of all rows, [row, width], on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class HeldRows:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        clips, layers, width = self.held.shape
-        return clips, layers, width
+        rows, layers, width = self.held.shape
+        return rows, layers, width
 
     def __len__(self) -> int:
         return len(self.held)
@@ -58,7 +58,7 @@ class HeldRows:
 
 @dataclass(frozen=True)
 class MappedRows:
-    """The store's files, memory-mapped, each [row, layer, width]; clip `n` is the row `row[n]` of file `file[n]`."""
+    """The store's files, memory-mapped, each [row, layer, width]; row `n` of all is `row[n]` of file `file[n]`."""
 
     files: Sequence[Tensor]
     file: Tensor
@@ -95,7 +95,7 @@ class MappedRows:
 
 
 def rows_of(shelf: Shelf, clips: Sequence[Clip], device: torch.device) -> Rows:
-    """The rows of `clips`, the way the shelf says."""
+    """The rows of `clips`, one clip after another, the way the shelf says."""
     if shelf.features == "mapped":
         return MappedRows(*shelf.store.mapped([shelf.keys[clip.id] for clip in clips]), device)
     return HeldRows(shelf.read(clips)[0].to(device))

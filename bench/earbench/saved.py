@@ -18,10 +18,11 @@ from earbench.tensors import digest
 
 @dataclass
 class Lane:
-    """The history of one recipe within a stack."""
+    """The history of one recipe within a stack. `decoding` is the number of the one that its best state is read by."""
 
     recipe: int
     best: float = float("nan")
+    decoding: int = 0
     step: int = 0
     stale: int = 0
     running: bool = True

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from earbench.contract import Effort, Fold, Match, Task
 from earbench.errors import BenchError
-from earbench.examples import examples
+from earbench.examples import examples, train_examples
 from earbench.extract import Shelf
 from earbench.fit import Bench, Fitted, better, grid, judge
 from earbench.plan import Cell, Plan, in_steps, plain_recipe
@@ -48,7 +48,7 @@ def judgeable(task: Task, folds: Sequence[Fold], effort: Effort) -> tuple[Task, 
     if not without:
         return task, ()
     changed = copy(task)
-    changed.select = "loss"
+    changed.select, changed.decodings = "loss", task.decodings[:1]
     where = f"the valid split of fold{'s' * (len(without) > 1)} {', '.join(without)}"
     return changed, (f"{metric.name} has no value on {where}, whatever is said of it: recipes are chosen by the loss",)
 
@@ -66,10 +66,10 @@ def search(cell: Cell, plan: Plan, folds: Sequence[Fold], opener: Opener, progre
 
 def open_fold(cell: Cell, plan: Plan, fold: Fold, shelf: Shelf, folder: Any) -> Bench:
     """Features and targets of one fold's train and valid splits, on the device; epochs become this fold's steps."""
-    units = len(fold.train.units())
-    plan = replace(plan, recipes=tuple(in_steps(recipe, units) for recipe in plan.recipes))
     space = cell.task.space(fold)
-    train, valid = (examples(cell.task, split, space, shelf, cell.device) for split in (fold.train, fold.valid))
+    train = train_examples(cell.task, fold.train, space, shelf, cell.device)
+    valid = examples(cell.task, fold.valid, space, shelf, cell.device)
+    plan = replace(plan, recipes=tuple(in_steps(recipe, train.units) for recipe in plan.recipes))
     return Bench(cell.task, plan, fold, space, train, valid, cell.device, folder)
 
 

@@ -1,8 +1,8 @@
 """Features on disk, keyed by content: written once, whole or not at all, and never trusted without a checksum.
 
-A shard is one safetensors file of rows from all its clips (frames, or a single pooled row each) and a small index
-beside it that is written last. A shard without an index does not exist. Shards are never changed, so any number of
-processes may read and write one store.
+A shard is one safetensors file of rows from all its clips (frames, or a single pooled row each), with the times of
+frames where these are irregular, and a small index beside it that is written last. A shard without an index does not
+exist. Shards are never changed, so any number of processes may read and write one store.
 """
 
 import contextlib
@@ -11,9 +11,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +73,22 @@ class Store:
         first: float,
         seconds: float,
         device: str,
+        times: Mapping[str, Tensor],
     ) -> None:
         """Add one shard: `entries` are (key, rows [row, layer, width]), `durations` the seconds of audio of each.
 
-        Synced, renamed, index last. `seconds` is what the work took.
+        Synced, renamed, index last. `seconds` is what the work took; `times` holds those [row] of keys whose frames are
+        at irregular ones.
         """
         keys, tensors = zip(*entries, strict=True)
         name = hashlib.blake2b(
             "".join((*keys, str(os.getpid()), str(time.time_ns()))).encode(), digest_size=10
         ).hexdigest()
         path = self.folder / f"{name}.safetensors"
-        files.write(path, lambda temporary: save_file({"rows": torch.cat(tensors).contiguous()}, temporary))
         rows = tuple(len(tensor) for tensor in tensors)
+        starts = dict(zip(keys, accumulate(rows, initial=0), strict=False))
+        held = {"rows": torch.cat(tensors).contiguous()} | {_times(starts[key]): own for key, own in times.items()}
+        files.write(path, lambda temporary: save_file(held, temporary))
         shard = Shard(path.name, files.checksum(path), keys, rows, tuple(durations), hop, first, seconds, device)
         try:
             files.write_text(self.folder / f"{name}.json", json.dumps(asdict(shard)))
@@ -95,7 +100,7 @@ class Store:
     def read(self, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Rows of all `keys` in their order, [sum of rows, layer, width], and the number of rows of each."""
         self.verify(keys)
-        lengths = torch.tensor([self._at[key][2] for key in keys])
+        lengths = torch.tensor(self.lengths(keys))
         out: Tensor | None = None
         starts = torch.cat((torch.zeros(1, dtype=torch.long), lengths.cumsum(0)))
         for name, wanted in self._by_shard(keys).items():
@@ -108,22 +113,34 @@ class Store:
             raise BenchError("no features were asked for")
         return out, lengths
 
+    def lengths(self, keys: Sequence[str]) -> list[int]:
+        """The number of rows of each of `keys`."""
+        return [self._at[key][2] for key in keys]
+
     def mapped(self, keys: Sequence[str]) -> tuple[list[Tensor], Tensor, Tensor]:
-        """The shards that hold `keys`, memory-mapped; of each key the number of its shard and its row there."""
+        """The shards that hold `keys`, memory-mapped; of each row of all keys its shard's number and its own there."""
         self.verify(keys)
         shards = {name: number for number, name in enumerate(self._by_shard(keys))}
-        at = [self._at[key] for key in keys]
-        files, rows = torch.tensor([shards[name] for name, *_ in at]), torch.tensor([row for _, row, _ in at])
+        at, counts = [self._at[key] for key in keys], torch.tensor(self.lengths(keys))
+        files = torch.repeat_interleave(torch.tensor([shards[name] for name, *_ in at]), counts)
+        rows, _ = _row_numbers([span for _, *span in at], torch.zeros_like(counts))
         return [self._load(name) for name in shards], files, rows
+
+    def irregular(self, keys: Sequence[str]) -> dict[str, Tensor]:
+        """The centres of the frames in seconds, [row], of those `keys` whose frames are at irregular times."""
+        found: dict[str, Tensor] = {}
+        for name, wanted in self._by_shard(keys).items():
+            with self._opened(name) as file:
+                stored = {*file.keys()}
+                own = {keys[index]: _times(self._at[keys[index]][1]) for index in wanted}
+                found |= {key: file.get_tensor(part) for key, part in own.items() if part in stored}
+        return found
 
     def clip(self, key: str, layers: slice) -> Tensor:
         """The rows of one clip, [row, layer, width]; of the shard, which is memory-mapped, nothing else is read."""
         name, start, rows = self._at[key]
-        try:
-            with safe_open(self.folder / self._shards[name].file, framework="pt") as file:
-                found: Tensor = file.get_slice("rows")[start : start + rows, layers]
-        except (OSError, SafetensorError):
-            raise Damaged(*GONE) from None
+        with self._opened(name) as file:
+            found: Tensor = file.get_slice("rows")[start : start + rows, layers]
         return found
 
     def cost(self, keys: Iterable[str]) -> dict[str, Any]:
@@ -163,6 +180,14 @@ class Store:
         for index, key in enumerate(keys):
             found.setdefault(self._at[key][0], []).append(index)
         return found
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[Any]:
+        try:
+            with safe_open(self.folder / self._shards[name].file, framework="pt") as file:
+                yield file
+        except (OSError, SafetensorError):
+            raise Damaged(*GONE) from None
 
     def _load(self, name: str) -> Tensor:
         try:
@@ -213,7 +238,12 @@ class Damaged(BenchError):
     """Some stored features did not match their checksum; they are gone now and must be extracted again."""
 
 
-def _row_numbers(spans: Sequence[tuple[int, int]], starts: Tensor) -> tuple[Tensor, Tensor]:
+def _times(start: int) -> str:
+    """What the times of the clip whose rows begin at `start` are called in a shard."""
+    return f"times/{start}"
+
+
+def _row_numbers(spans: Sequence[Sequence[int]], starts: Tensor) -> tuple[Tensor, Tensor]:
     """Row numbers in a shard, and where they go, for clips at (start, rows) in it and `starts` in the output."""
     begin, count = torch.tensor([span[0] for span in spans]), torch.tensor([span[1] for span in spans])
     offset = torch.arange(int(count.sum())) - torch.repeat_interleave(count.cumsum(0) - count, count)

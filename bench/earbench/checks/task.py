@@ -16,6 +16,8 @@ from earbench.checks import Finding, Verdict, attempt
 from earbench.checks.toy import (
     EFFORTS,
     Toy,
+    batches_of,
+    examples_of,
     frame_times,
     listings_reversed,
     measured,
@@ -25,6 +27,7 @@ from earbench.checks.toy import (
 )
 from earbench.contract import Match, Rows, Task, UpstreamCard
 from earbench.kit.seeds import generator
+from earbench.plan import contradiction
 
 BATCHES = 20
 CLIPS = 6
@@ -45,7 +48,9 @@ def run(task: Task, upstream: UpstreamCard) -> list[Finding]:
 
 
 def facts_fit_together(toy: Toy) -> Verdict:
-    """The valid split is judged by a metric of the task or by the loss, and a perfect score lies within its bounds."""
+    """The valid split is judged by a metric of the task or by the loss, a perfect score lies within its bounds, and no
+    two facts exclude each other.
+    """
     metrics = toy.task.card.metrics
     names = [metric.name for metric in metrics]
     if toy.task.select not in (*names, "loss"):
@@ -53,6 +58,8 @@ def facts_fit_together(toy: Toy) -> Verdict:
     outside = [metric.name for metric in metrics if not metric.bounds[0] <= metric.best <= metric.bounds[1]]
     if outside:
         return False, f"best lies outside the bounds of {', '.join(outside)}: correct the metric"
+    if problem := contradiction(toy.task):
+        return False, f"{problem}: change one of the two"
     return True, f"judged by {toy.task.select}; metrics {', '.join(names)}"
 
 
@@ -160,27 +167,32 @@ def every_clip_has_a_target(toy: Toy) -> Verdict:
     for fold in toy.folds:
         space = toy.task.space(fold)
         for clip in (*fold.train.clips, *fold.valid.clips):
-            target = toy.task.target(clip, frame_times(toy, clip), space)
+            times = frame_times(toy, clip)
+            target = toy.task.target(clip, times, space)
             if not (isinstance(target, Tensor) and torch.isfinite(target).all()):
                 return False, f"clip '{clip.id}': target {target!r}: return a tensor of finite numbers"
+            if toy.task.example == "frame" and times is not None and target.shape[:1] != times.shape:
+                found = f"clip '{clip.id}': target {list(target.shape)} for {len(times)} frames"
+                return False, f"{found}: answer once for each of `times`"
             count += 1
     return True, f"{count} targets"
 
 
 def batches_hold_valid_indices(toy: Toy) -> Verdict:
-    """Every batch is a few indices of the train split, and the same generator gives the same batches."""
+    """Every batch is a few numbers of clips or frames of the train split; the same generator gives the same batches."""
     if isinstance(toy.task, Match):
         return True, "answers from features alone: no batches"
     for fold, recipe in itertools.product(toy.folds, toy.recipes()):
         one, two = (
-            [list(batch) for batch in itertools.islice(toy.task.batches(fold.train, recipe, rng), BATCHES)]
+            [list(batch) for batch in itertools.islice(batches_of(toy, fold.train, recipe, rng), BATCHES)]
             for rng in (generator("check", "batches"), generator("check", "batches"))
         )
-        clips = len(fold.train.clips)
+        count = examples_of(toy, fold.train)
         if len(one) < BATCHES:
             return False, f"fold '{fold.name}': batches ended after {len(one)}: they must go on for ever"
-        if not all(batch and all(0 <= index < clips for index in batch) for batch in one):
-            return False, f"fold '{fold.name}': a batch is empty or points outside the {clips} clips of train"
+        if not all(batch and all(0 <= index < count for index in batch) for batch in one):
+            found = f"fold '{fold.name}': a batch is empty or points outside the {count} {toy.task.example}s of train"
+            return False, f"{found}: count from 0"
         if one != two:
             return False, f"fold '{fold.name}': the same generator gave other batches: draw from `rng` only"
     return True, f"{BATCHES} batches of {len(toy.recipes())} kinds of recipe"

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, get_args
 from unittest import mock
 
+import numpy as np
 import soundfile
 import torch
 from torch import Tensor
 
-from earbench.contract import Clip, Effort, Fold, Head, Metric, Recipe, Rows, Task, UpstreamCard
+from earbench.contract import Clip, Effort, Example, Fold, Head, Metric, Recipe, Rows, Split, Task, UpstreamCard
+from earbench.examples import padded_targets, single_frames
 from earbench.kit.seeds import generator
+from earbench.stack import Batch
 
 EFFORTS: Sequence[Effort] = get_args(Effort)
 
@@ -77,7 +80,21 @@ def frame_times(toy: Toy, clip: Clip) -> Tensor | None:
     if toy.task.card.grain != "frame":
         return None
     hop = toy.card.hop or 0.02
-    return (torch.arange(max(1, int(_seconds(clip) / hop))) + 0.5) * hop
+    return (torch.arange(max(1, int(_seconds(clip) / hop)), dtype=torch.float64) + 0.5) * hop
+
+
+def examples_of(toy: Toy, split: Split) -> int:
+    """How many examples a train split holds: its clips or their frames."""
+    if toy.task.example == "clip":
+        return len(split.clips)
+    return sum(len(times) for clip in split.clips if (times := frame_times(toy, clip)) is not None)
+
+
+def batches_of(toy: Toy, split: Split, recipe: Recipe, rng: np.random.Generator) -> Iterator[Sequence[int]]:
+    """The batches that the engine would ask for in training."""
+    if toy.task.example == "frame":
+        return toy.task.frame_batches(examples_of(toy, split), recipe, rng)
+    return toy.task.batches(split, recipe, rng)
 
 
 def one_pass_problem(toy: Toy, head: Head, width: int, clips: Sequence[Clip]) -> str | None:
@@ -85,9 +102,8 @@ def one_pass_problem(toy: Toy, head: Head, width: int, clips: Sequence[Clip]) ->
     times = [frame_times(toy, clip) for clip in clips]
     x, lengths = _features(times, width)
     space = toy.task.space(toy.folds[0])
-    targets, target_lengths = _padded([toy.task.target(clip, at, space) for clip, at in zip(clips, times, strict=True)])
-    output = head(x, lengths)
-    loss = head.loss(output, lengths, targets, target_lengths)
+    answers = [toy.task.target(clip, at, space) for clip, at in zip(clips, times, strict=True)]
+    loss = _loss(head, (x[:, None], lengths, *padded_targets(answers)), toy.task.example)
     if loss.dim() or not torch.isfinite(loss):
         return f"the loss is {loss!r}, not one finite number"
     loss.backward()  # type: ignore[no-untyped-call]
@@ -98,7 +114,9 @@ def one_pass_problem(toy: Toy, head: Head, width: int, clips: Sequence[Clip]) ->
     ]
     if still:
         return f"no finite gradient reaches {', '.join(still[:3])}"
-    said = head.predict(output.detach(), lengths, None, **toy.task.decodings[0])
+    head.eval()
+    with torch.no_grad():
+        said = head.predict(head(x, lengths), lengths, _stacked(times), **toy.task.decodings[0])
     return None if len(said) == len(clips) else f"{len(said)} predictions for {len(clips)} clips"
 
 
@@ -116,12 +134,17 @@ def _features(times: Sequence[Tensor | None], width: int) -> tuple[Tensor, Tenso
     return torch.randn(len(times), max(lengths), width, generator=random), torch.tensor(lengths)
 
 
-def _padded(targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Targets as the engine hands them over: single numbers stacked, longer ones padded with zeros."""
-    lengths = torch.tensor([target.shape[0] if target.dim() else 1 for target in targets])
-    if targets[0].dim() == 0:
-        return torch.stack(list(targets)), lengths
-    return torch.nn.utils.rnn.pad_sequence(list(targets), batch_first=True), lengths
+def _loss(head: Head, batch: Batch, example: Example) -> Tensor:
+    """The loss of one batch of one layer, taken apart into its frames where those are the examples."""
+    x, lengths, targets, target_lengths = single_frames(batch) if example == "frame" else batch
+    return head.loss(head(x[:, 0], lengths), lengths, targets, target_lengths)
+
+
+def _stacked(times: Sequence[Tensor | None]) -> Tensor | None:
+    """Frame times [clip, time] as long as the longest of them; without any, None."""
+    found = [at for at in times if at is not None]
+    longest = max(found, key=len, default=None)
+    return None if longest is None else longest.expand(len(found), -1)
 
 
 class _Backwards(Iterator["os.DirEntry[str]"]):

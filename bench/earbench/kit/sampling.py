@@ -30,20 +30,26 @@ def shuffled(split: Split, batch: int, rng: np.random.Generator) -> Iterator[lis
         yield from (clips[start : start + batch] for start in range(0, len(clips), batch))
 
 
-def in_order(split: Split, batch: int) -> Iterator[list[int]]:
-    """Endless passes over the clips in the split's own order, the same batches each time (HEAR sheet 4.1).
+def in_order(split: Split, batch: int) -> Iterator[range]:
+    """Endless passes over the clips in the split's own order, the same batches each time, as `consecutive` has them."""
+    return consecutive(len(split.clips), batch)
 
-    The last batch of a pass may be short, but never a single clip, which batch norm cannot take: it then begins one
-    clip earlier.
+
+def consecutive(count: int, batch: int) -> Iterator[range]:
+    """Endless passes over `count` examples in their order, the same batches each time (HEAR sheet 4.1).
+
+    The last batch of a pass may be short, but never a single example, which batch norm cannot take (where HEAR's
+    reference ends with an error, sheet 10): it then begins one example earlier.
     """
-    count = len(split.clips)
     if count < 2:
-        raise BenchError(f"batches of at least two clips cannot be made of {count}", "check that the corpus is whole")
+        raise BenchError(
+            f"batches of two examples at least cannot be made of {count}", "check that the corpus is whole"
+        )
     starts = list(range(0, count, batch))
     if count - starts[-1] == 1:
         starts[-1] -= 1
     while True:
-        yield from (list(range(*bounds)) for bounds in pairwise([*starts, count]))
+        yield from (range(*bounds) for bounds in pairwise([*starts, count]))
 
 
 def by_length(split: Split, batch: int, rng: np.random.Generator) -> Iterator[list[int]]:

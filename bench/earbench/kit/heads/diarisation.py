@@ -16,6 +16,8 @@ from earbench.contract import Head
 from earbench.errors import BenchError
 
 RATE = 16_000
+SWAY = 1e-3
+"""Seconds: times that stay within it of an even grid are regular, as HEAR's validator has it (HEAR sheet 7)."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,20 @@ class WhoTalks(Head):
 def hop_of(times: Sequence[float]) -> float | None:
     """The spacing of regular frame times in seconds, None for a single one.
 
-    Times are single precision; a spacing of whole samples (at 16 kHz) is given exactly, since half of all boundaries
-    of speech lie half-way between two frames and would be rounded either way.
+    Times are rounded; a spacing of whole samples (at 16 kHz) is given exactly, since half of all boundaries of speech
+    lie half-way between two frames and would be rounded either way.
 
     >>> hop_of([0.012500000186, 0.022500000894, 0.032499998807])
     0.01
     """
     if len(times) < 2:
         return None
+    even = np.linspace(times[0], times[-1], len(times))
+    if np.abs(even - times).max() > SWAY:
+        raise BenchError(
+            "who talks when needs frames at regular times, and this encoder's are not",
+            "tasks that look at whole clips (ks, for one) can use it",
+        )
     samples = (times[-1] - times[0]) / (len(times) - 1) * RATE
     whole = round(samples)
     return (whole if abs(samples - whole) < 0.01 else samples) / RATE

@@ -312,14 +312,14 @@ def test_a_streamed_clip_without_finite_frames_is_named(task, opened):
 
 
 class Irregular(CountingUpstream):
-    """Frames come later and later, in clips of more than half a second; no hop is stated."""
+    """Frames come later and later, in clips of more than half a second."""
 
     def encode(self, waves, lengths):
         found = super().encode(waves, lengths)
         if waves.shape[1] <= 8_000:
             return found
         steps = torch.arange(found.frames.shape[2])
-        return Features(found.frames, found.lengths, times=(steps / 400).square().expand(len(waves), -1))
+        return replace(found, times=(steps / 400).square().expand(len(waves), -1))
 
 
 def at(frames):

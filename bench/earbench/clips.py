@@ -18,8 +18,9 @@ import torch
 
 from earbench import audio, data, files, line
 from earbench.config import Settings
-from earbench.contract import Supplied
-from earbench.errors import RequestError
+from earbench.contract import SWAY, Supplied
+from earbench.errors import BenchError, RequestError
+from earbench.examples import centres
 from earbench.extract import Item, Shelf, ahead, distinct, extract
 from earbench.forward import padded
 from earbench.kit.arrays import FACTS, FOLDERS, Stated, described, stated
@@ -183,6 +184,7 @@ def _write_array(item: Item, shelf: Shelf, folder: Path) -> None:
     if path.is_file():
         return
     rows = shelf.rows(item.clip).cpu()
+    _refuse_irregular(item, shelf)
     array = (rows.transpose(0, 1) if folder.name == FOLDERS["frame"] else rows[0]).contiguous().numpy()
 
     def fill(at: Path) -> None:
@@ -190,3 +192,13 @@ def _write_array(item: Item, shelf: Shelf, folder: Path) -> None:
             np.save(file, array)
 
     files.write(path, fill)
+
+
+def _refuse_irregular(item: Item, shelf: Shelf) -> None:
+    """A folder of features states one hop and one first centre: frames at other times would be taken for these."""
+    times = shelf.irregular([item.clip]).get(item.clip.id)
+    if times is not None and float((times - centres(None, *shelf.times(), len(times))).abs().max()) > SWAY:
+        raise BenchError(
+            f"the frames of {item.clip.id} are at irregular times, and a folder of features holds regular ones only",
+            "`bench run` with the encoder itself takes any times",
+        )

@@ -24,6 +24,10 @@ Batching = Literal["any", "equal", "alone"]
 Example = Literal["clip", "frame"]
 Effect = tuple[str, float]
 """A named change to a clip's samples, for example `("gain_db", -3.0)`; `earbench.kit.effects` lists them."""
+SWAY = 1e-3
+"""Seconds: frame times that stay within it of an even grid will do where a regular hop is needed. HEAR's validator lets
+spacings vary as much (HEAR sheet 7), since models round their times, some of them to whole milliseconds.
+"""
 
 
 # ---- audio with answers ----------------------------------------------------------------------------------------------
@@ -226,8 +230,9 @@ class Features:
     """All layers of an encoder, with time.
 
     `frames` [clip, layer, time, width]; `lengths` [clip] counts the true frames of each clip. Frame i is centred at
-    `first + i * hop` seconds; where that is not so, at `times[clip, i]`. Layers of another width or rate are further
-    `groups`, by the names and sizes that the encoder declares; a group has no groups.
+    `first + i * hop` seconds; where that is not so, at `times[clip, i]`. An encoder that gives `times` for some clips
+    only has one hop and one first for all. Layers of another width or rate are further `groups`, by the names and sizes
+    that the encoder declares; a group has no groups.
     """
 
     frames: Tensor

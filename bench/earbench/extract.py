@@ -104,7 +104,12 @@ class Shelf:
         return (self.encoder.hop, self.encoder.first) if self.encoder else self.store.times()
 
     def irregular(self, clips: Sequence[Clip]) -> dict[str, Tensor]:
-        """The frame times [row] in seconds, by id, of those stored `clips` whose frames are at irregular ones."""
+        """The frame times [row] in seconds, by id, of those `clips` whose frames are at irregular ones.
+
+        While the encoder streams, that is all clips which it has heard so far.
+        """
+        if self.encoder:
+            return self.encoder.irregular
         found = self.store.irregular([self.keys[clip.id] for clip in clips])
         return {clip.id: found[key] for clip in clips if (key := self.keys[clip.id]) in found}
 

@@ -104,7 +104,7 @@ def frames_of(shelf: Shelf, clips: Sequence[Clip], device: torch.device) -> Fram
     """The frames of `clips`, the way the shelf says."""
     if shelf.encoder:
         upstream = shelf.encoder.cell.upstream
-        return Streamed((upstream.layers, upstream.width), shelf.encoder, clips, irregular=shelf.encoder.irregular)
+        return Streamed((upstream.layers, upstream.width), shelf.encoder, clips, irregular=shelf.irregular(clips))
     if shelf.features == "mapped":
         keys = [shelf.keys[clip.id] for clip in clips]
         layers, width = shelf.store.clip(keys[0], ALL).shape[1:]

@@ -298,6 +298,8 @@ def deviations(cell: Cell, plan: Plan, prepared: Prepared, settings: Settings) -
         found["early-stop"] = f"training ends after {STANDARD_PATIENCE} judgements without a better one"
     if isinstance(cell.upstream, Supplied):
         found["features-supplied"] = "computed elsewhere from the list of clips, not by this program"
+    if cell.upstream.batching == "alone":
+        found["heard-alone"] = "what this encoder says of a clip depends on its batch mates, so it hears each alone"
     if cell.grain == "frame":
         found["fp16-frames"] = "frames are rounded to half precision"
     if settings.dtype == "bf16":

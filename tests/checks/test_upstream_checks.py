@@ -156,6 +156,12 @@ class LateFrames(Good):
         return replace(super().encode(waves, lengths), first=0.2)
 
 
+class MovingStart(Good):
+    def encode(self, waves, lengths):
+        features = super().encode(waves, lengths)
+        return replace(features, first=features.first * (1 + (waves.shape[1] > 10_000)))
+
+
 class FallingTimes(FrameTimes):
     def encode(self, waves, lengths):
         features = super().encode(waves, lengths)
@@ -193,6 +199,7 @@ CASES = [
     (LongWindows, "silence and short clips are finite"),
     (LateFrames, "frame times lie inside the clip"),
     (FallingTimes, "frame times lie inside the clip"),
+    (MovingStart, "frame times lie inside the clip"),
     (ChangesInput, "input stays untouched"),
     (FlatEmbedding, "embedding has one vector per layer"),
 ]

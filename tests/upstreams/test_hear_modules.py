@@ -5,11 +5,16 @@ import sys
 
 import pytest
 import torch
+from fakes import ListedTask, noise_clips, thirds
+from fitting import Dropping
 
-from earbench import forward
+from earbench import clips, forward, line
 from earbench.checks import upstream as check_upstream
+from earbench.contract import Recipe
 from earbench.errors import BenchError, RequestError
-from earbench.plan import load_upstream, upstream_digest
+from earbench.kit.classification import hits
+from earbench.kit.heads.diarisation import hop_of
+from earbench.plan import Request, load_upstream, upstream_digest
 from earbench_upstreams.hear import NOISE_SECONDS, spacing
 
 TOY = """
@@ -98,10 +103,12 @@ def test_scene_embeddings_may_be_of_another_width(toy):
     assert (upstream.width, upstream.card.widths) == (3, (3, 5))
 
 
-def test_timestamps_rounded_to_milliseconds_are_regular_however_long_the_clip(toy):
+def test_timestamps_rounded_to_milliseconds_stay_as_they_are_beside_a_hop_of_whole_samples(toy):
+    """However long the clip, they are where that hop has them, to the rounding."""
     upstream = load_upstream(f"hear:{toy(ROUNDED, 44_100)}")
     assert upstream.hop == 512 / 44_100
-    assert upstream.encode(*noise(upstream, 60, clips=1)).times is None
+    (times,) = upstream.encode(*noise(upstream, 60, clips=1)).times
+    assert torch.equal(times, (torch.arange(len(times), dtype=torch.float64) * 512000 / 44_100).round() / 1000)
 
 
 def test_an_even_grid_that_is_no_whole_number_of_samples_stays_as_it_is():
@@ -116,12 +123,103 @@ def test_irregular_timestamps_come_along_in_seconds(toy):
     assert torch.allclose(features.times, (torch.arange(1.0, count + 1).square() / 1000).double().expand(2, -1))
 
 
-def test_irregular_timestamps_serve_whole_clips_and_are_refused_for_frames(toy):
+def test_irregular_timestamps_come_along_with_frames_and_not_with_their_mean(toy):
     upstream = load_upstream(f"hear:{toy(IRREGULAR)}")
     wave = noise(upstream, 0.5)[0][0].numpy()
-    assert forward.encode(upstream, [wave], "mean", "fp32", torch.device("cpu")).rows[0].shape == (1, 1, 3)
-    with pytest.raises(BenchError, match="irregular"):
-        forward.encode(upstream, [wave], "frame", "fp32", torch.device("cpu"))
+    mean, frames = (forward.encode(upstream, [wave], grain, "fp32", torch.device("cpu")) for grain in ("mean", "frame"))
+    assert (mean.rows[0].shape, mean.times) == ((1, 1, 3), [None])
+    assert frames.times[0].tolist() == [number * number / 1000 for number in range(1, len(frames.rows[0]) + 1)]
+
+
+class Early(ListedTask):
+    """Of every frame: is it in the first 120 ms, both ends included? Remembers the times it was asked about."""
+
+    example = "frame"
+
+    def __init__(self, *folds):
+        super().__init__(*folds, grain="frame")
+        self.asked = {}
+
+    def recipes(self, effort, demo):
+        return [Recipe(lr=3e-2, batch=16, steps=40, every=10, unit="epoch")]
+
+    def target(self, clip, times, space):
+        self.asked[clip.id] = times.tolist()
+        return (times <= 0.12).float()[:, None]
+
+    def head(self, width, space, recipe):
+        return SaysWhen(width)
+
+    def rows(self, split, predictions):
+        right = {id: 0.05 < when <= 0.12 for id, when in predictions.items()}
+        return hits(split, {clip.id: clip.label if right[clip.id] else "" for clip in split.clips})
+
+    def ideal(self, split):
+        return {clip.id: 0.1 for clip in split.clips}
+
+
+class SaysWhen(Dropping):
+    """Normalised, linear; says when the last frame was that it took for early, in seconds."""
+
+    def __init__(self, width):
+        super().__init__(width, ("early",))
+        self.norm = torch.nn.BatchNorm1d(width)
+
+    def forward(self, x, lengths):
+        return self.classify(self.norm(x.flatten(0, -2)).reshape(x.shape))
+
+    def loss(self, output, lengths, targets, target_lengths):
+        return torch.nn.functional.binary_cross_entropy_with_logits(output, targets)
+
+    def predict(self, output, lengths, times, **decoding):
+        found = zip(output[..., 0], lengths.tolist(), times, strict=True)
+        return [max(at[:count][row[:count] > 0].tolist(), default=0.0) for row, count, at in found]
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (EVERY_5_MS, [0.0025 + 0.005 * number for number in range(60)]),
+        (EVERY_50_MS, [0.05 * number for number in range(6)]),
+        (IRREGULAR, [number * number / 1000 for number in range(1, 18)]),
+    ],
+)
+def test_a_task_of_frames_runs_to_the_end_whatever_the_timestamps(
+    toy, times, expected, tmp_path, settings, quiet, monkeypatch
+):
+    """The toy's third feature is the time itself, so a head that is told the right times finds the last early frame."""
+    task = Early(thirds(noise_clips(tmp_path / "audio", [0.3] * 24)))
+    monkeypatch.setattr("earbench.plan.load_task", lambda _: task)
+    request = Request(f"hear:{toy(times)}", "ks", data=str(tmp_path), partial=True)
+    record = line.run(request, settings, quiet)
+    assert task.asked.keys() == {clip.id for clip in (*task.listed[0].train.clips, *task.listed[0].valid.clips)}
+    assert all(asked == pytest.approx(expected, abs=1e-12) for asked in task.asked.values())
+    assert record.facts["scores"]["accuracy"]["value"] == 100
+    assert record.facts["cost"]["features"] == "resident"
+
+
+def test_irregular_frames_are_refused_where_turns_are_stated_in_stretches_of_the_hop(toy):
+    upstream = load_upstream(f"hear:{toy(IRREGULAR)}")
+    times = upstream.encode(*noise(upstream, 0.5)).times[0].tolist()
+    with pytest.raises(BenchError, match="needs frames at regular times"):
+        hop_of(times)
+    rounded = [round(number * 512_000 / 44_100) / 1000 for number in range(1000)]
+    assert hop_of(rounded) == pytest.approx(512 / 44_100, rel=1e-4)
+
+
+@pytest.mark.parametrize("budget", [50, 1e-9], ids=["stored", "streamed"])
+def test_irregular_frames_are_refused_by_a_folder_of_features_which_states_one_hop(
+    toy, budget, tmp_path, settings, quiet, monkeypatch
+):
+    task = ListedTask(thirds(noise_clips(tmp_path / "audio", [0.3] * 3)), grain="frame")
+    monkeypatch.setattr("earbench.plan.load_task", lambda _: task)
+    chosen = settings.with_(budget_gb=budget)
+    rounded, irregular = (
+        Request(f"hear:{toy(times, 44_100)}", "ks", data=str(tmp_path), partial=True) for times in (ROUNDED, IRREGULAR)
+    )
+    assert clips.write_features(rounded, tmp_path / "rounded", chosen, quiet)["clips"] == 3
+    with pytest.raises(BenchError, match=r"the frames of clip-\d are at irregular times(?s:.*)`bench run`"):
+        clips.write_features(irregular, tmp_path / "irregular", chosen, quiet)
 
 
 def test_a_module_with_one_timestamp_per_clip_loads(toy):
@@ -137,17 +235,23 @@ def test_toy_modules_pass_every_check(toy, times):
 
 
 @pytest.mark.parametrize("where", ["change", "scene_change"])
-def test_a_module_whose_results_change_in_a_batch_hears_one_clip_at_a_time(toy, where):
-    kind = "frames" if where == "change" else "scene"
+def test_a_module_whose_results_change_in_a_batch_fails_the_check_and_hears_one_clip_at_a_time(toy, where):
+    """So that what a run says of a clip does not depend on which clips it was batched with."""
+    kind, grain = ("frames", "frame") if where == "change" else ("scene", "clip")
     upstream = load_upstream(f"hear:{toy(**{where: f'{kind} = {kind} - {kind}.mean(0) * (len({kind}) > 1)'})}")
     assert "one clip at a time" in upstream.notes[0]
-    findings = check_upstream.run(upstream)
-    assert [finding for finding in findings if not finding.ok] == []
+    (failed,) = [finding for finding in check_upstream.run(upstream) if not finding.ok]
+    assert failed.name == "alone equals batched"
+    assert "batch mates change features" in failed.detail
+    waves = [wave.numpy() for wave in noise(upstream, 0.5, clips=3)[0]]
+    together = forward.encode(upstream, waves, grain, "fp32", torch.device("cpu")).rows
+    alone = [forward.encode(upstream, [wave], grain, "fp32", torch.device("cpu")).rows[0] for wave in waves]
+    assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
 
 
 def test_a_module_that_ignores_batch_mates_hears_a_batch_at_once(toy):
     upstream = load_upstream(f"hear:{toy()}")
-    assert not upstream.alone
+    assert upstream.batching == "equal"
     assert upstream.notes == ()
 
 
@@ -176,6 +280,9 @@ def test_clips_of_different_lengths_are_refused(toy):
         ({"times": "torch.arange(0.0, ends, 50.0) * 0"}, "do not increase"),
         ({"times": "torch.arange(0.0, ends, 50.0) * float('nan')"}, "do not increase"),
         ({"times": "torch.zeros(0)"}, "no timestamp"),
+        ({"change": "frames = frames + torch.rand(1)"}, "something else of the same clips the second time"),
+        ({"scene_change": "scene = scene + torch.rand(1)"}, "something else of the same clips the second time"),
+        ({"change": "frames = frames / (len(frames) - 1)"}, "NaN or infinite"),
         ({"rate": 8_000}, "8000 Hz"),
         ({"scene": "5.0"}, "scene_embedding_size is 5.0"),
     ],

@@ -7,7 +7,6 @@ module is code that the user installed and runs as such: what its own loader doe
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from earbench.contract import Features, Spec, Upstream, UpstreamCard
+from earbench.contract import SWAY, Features, Spec, Upstream, UpstreamCard
 from earbench.errors import BenchError, RequestError
 from earbench.kit.code_digest import files_digest, package_digest
 from earbench.kit.weights import file_digest
@@ -29,17 +28,21 @@ ELSEWHERE = "compute its features where it runs and use features:DIR"
 NOISE_SECONDS = 2
 SAME = 1e-4
 """Of the embeddings' root mean square: how far those of a clip alone and in a batch may lie apart, as in the checks."""
-SWAY = 1e-3
-"""Seconds: times that stay within it of an even grid are regular. The official validator allows spacings as much,
-since modules round their timestamps, some of them to whole milliseconds."""
+EXACT = 1e-9
+"""Seconds: times that stay within it of hop and first are told by these. Rounded ones are not: events are compared with
+them."""
 
 
 class Hear(Upstream):
-    """A HEAR module. It hears clips of one length together, or one clip at a time where batch mates change it."""
+    """A HEAR module. It hears clips of one length together, or one clip at a time where batch mates change it.
+
+    That is not refused: HEAR 2021 had such modules (serab_byols scales by mean and deviation of the whole batch).
+    """
 
     card = UpstreamCard(
         "hear",
         family="HEAR",
+        version=2,
         licence="that of the module",
         weights="hear:MODULE[@PATH]",
         pretraining="unknown",
@@ -56,7 +59,6 @@ class Hear(Upstream):
             raise _bad(
                 module.__name__, f"wants audio at {self.sample_rate} Hz; HEAR knows {', '.join(map(str, RATES))}"
             )
-        self.alone = False
         self.hop, self.first = self._listen()
         self.card = replace(
             type(self).card,
@@ -85,11 +87,11 @@ class Hear(Upstream):
         return found
 
     def encode(self, waves: Tensor, lengths: Tensor) -> Features:
-        """Frames at regular times wherever the module's own times agree with those, else at the module's own."""
+        """Frames at the module's own times, which need not be told where they are those of hop and first."""
         self._check_lengths(waves, lengths)
         frames, times = self._timestamps(waves)
-        grid = self.first + self.hop * torch.arange(frames.shape[1], dtype=times.dtype, device=times.device)
-        regular = bool((times - grid).abs().max() <= SWAY)
+        grid = self.first + self.hop * torch.arange(frames.shape[1], dtype=times.dtype)
+        regular = bool((times - grid).abs().max() <= EXACT)
         counts = torch.full_like(lengths, frames.shape[1])
         return Features(frames[:, None], counts, self.hop, self.first, None if regular else times)
 
@@ -99,18 +101,29 @@ class Hear(Upstream):
         return self._scenes(waves)[:, None]
 
     def _listen(self) -> tuple[float, float]:
-        """Hop and first centre in seconds, from noise; and whether embeddings depend on batch mates."""
+        """Hop and first centre in seconds, from noise; and whether embeddings depend on batch mates.
+
+        A module that says something else of the same clips the second time is refused.
+        """
         seeded = torch.Generator().manual_seed(0)
         waves = torch.rand(2, NOISE_SECONDS * self.sample_rate, generator=seeded) * 0.2 - 0.1
         with torch.no_grad():
             frames, times = self._timestamps(waves)
             scenes = self._scenes(waves)
+            again = self._timestamps(waves)[0], self._scenes(waves)
             own = self._timestamps(waves[1:])[0], self._scenes(waves[1:])
-        if not (frames.isfinite().all() and scenes.isfinite().all()):
+        if not all(said.isfinite().all() for said in (frames, scenes, *again, *own)):
             raise _bad(self.module.__name__, "gives NaN or infinite embeddings for noise")
+        moved = max(_distance(frames, again[0]), _distance(scenes, again[1]))
+        if moved > SAME:
+            raise _bad(
+                self.module.__name__,
+                f"says something else of the same clips the second time, by {moved:.1g} of the embeddings' scale",
+                "dropout, dither or running statistics must be off: its load_model has to call eval()",
+            )
         apart = max(_distance(frames[1:], own[0]), _distance(scenes[1:], own[1]))
         if apart > SAME:
-            self.alone = True
+            self.batching = "alone"
             self.notes = [
                 f"what '{self.module.__name__}' says of a clip depends on its batch mates (difference {apart:.1g} of "
                 "the embeddings' scale), so it hears one clip at a time"
@@ -118,27 +131,15 @@ class Hear(Upstream):
         return spacing(times[0], self.sample_rate), float(times[0, 0])
 
     def _timestamps(self, waves: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings [clip, time, width] and their times in seconds, [clip, time]."""
-        answers = [
-            _timestamps(self.module.__name__, self._ask("get_timestamp_embeddings", part), len(part), self.width)
-            for part in self._parts(waves)
-        ]
-        counts = sorted({frames.shape[1] for frames, _ in answers})
-        if len(counts) > 1:
-            raise _bad(self.module.__name__, f"gives {counts} timestamps for clips of one length")
-        frames, times = (torch.cat(parts).to(waves.device) for parts in zip(*answers, strict=True))
-        return frames, times
+        """Embeddings [clip, time, width] and their times in seconds, [clip, time], which are on the CPU."""
+        answer = self._ask("get_timestamp_embeddings", waves)
+        frames, times = _timestamps(self.module.__name__, answer, len(waves), self.width)
+        return frames.to(waves.device), times
 
     def _scenes(self, waves: Tensor) -> Tensor:
         """Embeddings [clip, scene width]."""
-        answers = [
-            _scenes(self.module.__name__, self._ask("get_scene_embeddings", part), len(part), self.scene_width)
-            for part in self._parts(waves)
-        ]
-        return torch.cat(answers).to(waves.device)
-
-    def _parts(self, waves: Tensor) -> Sequence[Tensor]:
-        return torch.split(waves, 1 if self.alone else len(waves))
+        answer = self._ask("get_scene_embeddings", waves)
+        return _scenes(self.module.__name__, answer, len(waves), self.scene_width).to(waves.device)
 
     def _ask(self, function: str, waves: Tensor) -> Any:
         """What the module says of a copy of `waves`. Its API is fp32 in and out, so autocast stops here."""
@@ -177,7 +178,7 @@ def _timestamps(name: str, answer: Any, clips: int, width: int) -> tuple[Tensor,
         raise _bad(name, f"gives timestamps {list(times.shape)} for embeddings {list(frames.shape)}")
     if not frames.shape[1]:
         raise _bad(name, "gives no timestamp for a clip: it may be too short for this module")
-    times = times.double() / 1000
+    times = times.cpu().double() / 1000
     if not (times.isfinite().all() and (times.diff(dim=1) > 0).all()):
         raise _bad(name, "gives timestamps that do not increase")
     return frames, times
@@ -250,8 +251,9 @@ def _distance(one: Tensor, two: Tensor) -> float:
     """The largest difference, in units of the root mean square; infinite between unequal shapes."""
     if one.shape != two.shape:
         return float("inf")
-    return float((one - two).abs().max() / two.double().square().mean().sqrt().clamp_min(1e-6))
+    apart = (one - two).abs().max() / two.double().square().mean().sqrt().clamp_min(1e-6)
+    return float(apart.nan_to_num(float("inf")))
 
 
-def _bad(name: str, what: str) -> BenchError:
-    return BenchError(f"the HEAR module '{name}' {what}")
+def _bad(name: str, what: str, *hints: str) -> BenchError:
+    return BenchError(f"the HEAR module '{name}' {what}", *hints)

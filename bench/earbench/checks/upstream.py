@@ -74,7 +74,9 @@ def alone_equals_batched(upstream: Upstream) -> Verdict:
     found = f"largest difference {worst:.1e} of the layer's scale, batching '{upstream.batching}'"
     if worst <= TOLERANCE:
         return True, found
-    return False, f"{found}: mask the padding exactly (attention, convolutions, statistics), or say batching = 'equal'"
+    if upstream.batching == "any":
+        return False, f"{found}: mask the padding exactly (attention, statistics), or say batching = 'equal'"
+    return False, f"{found}: batch mates change features (normalise by clip); `bench run` has it hear one at a time"
 
 
 def repeated_calls_agree(upstream: Upstream) -> Verdict:
@@ -121,11 +123,14 @@ def silence_and_short_clips_are_finite(upstream: Upstream) -> Verdict:
 
 
 def frame_times_lie_inside_the_clip(upstream: Upstream) -> Verdict:
-    """Frame centres rise steadily and lie within the clip, up to one sample."""
+    """Frame centres rise steadily and lie within the clip, up to one sample; `hop` and `first` are the same for all."""
+    grids: dict[str, tuple[float, float]] = {}
     for seconds in MIXED:
         waves, lengths = noise(upstream, (seconds,))
         for name, part in parts(upstream.encode(waves, lengths)):
-            times = _times(part)
+            times, grid = _times(part), (part.hop, part.first)
+            if grids.setdefault(name, grid) != grid:
+                return False, f"{name}: hop and first are {grids[name]}, then {grid}: they must not depend on the clip"
             if not (times.diff() > 0).all():
                 return False, f"{name}, {seconds} s: times do not rise: give `hop` in seconds, or rising `times`"
             end = (int(lengths[0]) + 1) / upstream.sample_rate

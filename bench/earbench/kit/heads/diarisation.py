@@ -12,12 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from earbench.contract import Head
+from earbench.contract import SWAY, Head
 from earbench.errors import BenchError
 
 RATE = 16_000
-SWAY = 1e-3
-"""Seconds: times that stay within it of an even grid are regular, as HEAR's validator has it (HEAR sheet 7)."""
 
 
 @dataclass(frozen=True)

@@ -109,11 +109,17 @@ def test_features_written_by_extract_give_the_record_of_their_encoder(grain, tas
     assert added == ["features-supplied: computed elsewhere from the list of clips, not by this program"]
 
 
+@pytest.mark.parametrize("grain", ["mean", "frame"])
 @pytest.mark.parametrize("layers", ["each", "0", "last"])
-def test_layers_are_chosen_as_of_any_encoder(layers, task, run, filled):
-    task("mean")
+def test_layers_are_chosen_as_of_any_encoder(layers, grain, task, run, filled):
+    task(grain)
     original, copy = run(SPEC, layers=layers), run(f"features:{filled()}", layers=layers)
     assert all(copy.facts[part] == original.facts[part] for part in SAID)
+
+
+def test_a_folder_holds_every_layer_although_the_task_looks_at_one(task, filled):
+    task("frame").layers = "last"
+    assert {np.load(path).shape[0] for path in arrays(filled(), "frames")} == {2}
 
 
 def test_the_record_says_what_the_folder_states(task, run, filled):

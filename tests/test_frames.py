@@ -9,6 +9,7 @@ import pytest
 import torch
 from fakes import CountingUpstream, ListedTask, cell, noise_clips, prepared, thirds
 from fitting import CPU, Colours, Recurrent, plan, rates, split
+from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
@@ -19,7 +20,7 @@ from earbench.examples import EVALUATE_FRAMES, Framed
 from earbench.fit import grid, predict
 from earbench.frames import Resident, frames_of
 from earbench.kit.heads.pooled import mean_over_time
-from earbench.plan import Request, load_upstream
+from earbench.plan import ENGINE, Cell, Request, load_upstream
 from earbench.search import open_fold
 
 WAYS = ("resident", "mapped", "streamed")
@@ -184,6 +185,59 @@ def test_heads_are_told_the_times_of_frames(way, task, opened):
     times = bench.valid.times([1, 0], lengths)
     assert times.dtype == torch.float64
     assert times[1, :3].tolist() == pytest.approx([0.005, 0.015, 0.025], abs=1e-12)
+
+
+# ---- one layer of all ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(task, tmp_path, monkeypatch):
+    """A request for the counting encoder on the task, at a choice of layers."""
+    monkeypatch.setattr("earbench.plan.load_task", lambda _: task)
+    monkeypatch.setattr("earbench.plan.load_upstream", lambda _: CountingUpstream().eval())
+    return lambda layers: Request("counting", "ks", data=str(tmp_path), partial=True, layers=layers, again=True)
+
+
+def shards(settings):
+    """The rows of every shard, by the folder that it is in."""
+    found = (settings.cache / "features").rglob("*.safetensors")
+    return {path.parent.name: load_file(path)["rows"] for path in found}
+
+
+@pytest.mark.parametrize("layers", ["last", "0"])
+@pytest.mark.parametrize("way", WAYS)
+def test_frames_of_one_layer_alone_give_the_record_of_all_layers_seen_through_it(
+    way, layers, asked, ways, quiet, monkeypatch
+):
+    alone = line.run(asked(layers), ways(way), quiet)
+    with monkeypatch.context() as patch:
+        patch.setattr(Cell, "kept", None)
+        among = line.run(asked(layers), ways(way), quiet)
+    assert alone.facts["layers"]["best"] == (1 if layers == "last" else 0)
+    assert alone.facts["cost"]["feature_bytes"] * 2 == pytest.approx(among.facts["cost"]["feature_bytes"], abs=2)
+    for part in ("plan", "upstream", "scores", "search", "recipe", "layers", "decoding", "columns", "deviations"):
+        assert alone.facts[part] == among.facts[part]
+    assert alone.rows() == among.rows()
+    assert all(np.array_equal(one, alone.replicates()[name]) for name, one in among.replicates().items())
+
+
+def test_layers_kept_alone_have_shelves_of_their_own(asked, ways, quiet):
+    for layers in ("mix", "last", "0"):
+        line.run(asked(layers), ways("resident"), quiet)
+    found = shards(ways("resident"))
+    whole, last, first = (found.pop(f"frame-fp32-e{ENGINE}{tail}") for tail in ("", ".1", ".0"))
+    assert not found
+    assert torch.equal(torch.cat([first, last], 1), whole)
+    assert not torch.equal(first, last)
+
+
+def test_a_plan_shows_the_disk_of_the_layer_that_is_asked_for(asked, ways, quiet):
+    settings = ways("resident")
+    mix, each, last, first = (
+        line.forecast(asked(one), settings, quiet).disk_bytes for one in ("mix", "each", "last", "0")
+    )
+    assert mix == each == pytest.approx(2 * last, abs=2)
+    assert last == first
 
 
 # ---- one pass feeds all ----------------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from earbench.errors import BenchError, RequestError
 from earbench.extract import distinct, estimate_bytes, extract, store_of
 from earbench.frames import Streamed, frames_of
 from earbench.hear_view import HearModel
-from earbench.layers import GroupView, check_layers
-from earbench.plan import Request, resolve, upstream_digest
+from earbench.layers import GroupView, LayerView, check_layers
+from earbench.plan import ENGINE, Request, resolve, upstream_digest
 from earbench.search import layer_choices
 
 
@@ -108,6 +108,15 @@ def test_a_view_gives_what_the_encoder_says_of_the_group():
     assert (view.card.layers, view.card.widths, view.card.hop) == (2, (3,), 0.04)
 
 
+def test_a_view_of_one_layer_gives_that_layer_and_nothing_else():
+    upstream = Grouped()
+    view = LayerView(upstream, 1)
+    given = noise(upstream, (0.5, 0.31))
+    seen, whole = view.encode(*given), upstream.encode(*given)
+    assert torch.equal(seen.frames, whole.frames[:, 1:])
+    assert (view.layers, view.width, view.hop, view.card.layers, seen.groups) == (1, 3, 0.01, 1, {})
+
+
 def test_a_group_that_is_declared_but_not_given_is_an_error():
     with pytest.raises(BenchError, match="declares a group 'slow' that its features lack"):
         GroupView(Forgetful(), "slow").encode(*noise(Grouped(), (0.5,)))
@@ -119,6 +128,20 @@ def test_a_group_that_is_declared_but_not_given_is_an_error():
 )
 def test_the_layers_of_a_group_are_mixed_unless_one_is_named(layers, choices, settings):
     assert layer_choices(resolve(Request("grouped", "ks", layers=layers), settings)) == choices
+
+
+@pytest.mark.parametrize(
+    ("layers", "kept"), [("slow", None), ("slow.each", None), ("slow.last", 1), ("slow.0", 0), ("mix", None), ("1", 1)]
+)
+def test_of_frames_the_store_keeps_the_only_layer_that_is_used(layers, kept, settings, monkeypatch):
+    monkeypatch.setattr(plans, "load_task", lambda _text: ListedTask(grain="frame"))
+    given = resolve(Request("grouped", "ks", layers=layers), settings)
+    assert given.kept == kept
+    assert given.heard.layers == (2 if kept is None else 1)
+    group, number = layers.startswith("slow"), "" if kept is None else f".{kept}"
+    assert store_of(given, settings, settings.cache).folder.name == f"frame-fp32-e{ENGINE}{'-slow' * group}{number}"
+    assert replace(given, task=ListedTask(grain="mean")).kept is None, "means of all layers are small"
+    assert (given.with_all_layers().kept, given.with_all_layers().group) == (None, "slow" if group else None)
 
 
 def test_saying_what_the_task_does_anyway_is_the_same_run(settings):

@@ -79,7 +79,7 @@ def write_features(request: Request, out: Path, settings: Settings, progress: Pr
     if isinstance(cell.upstream, Supplied):
         raise RequestError(f"'{request.upstream}' is a folder of features already")
     _state(cell, out, settings)
-    shelf = extract(cell, prepared, settings, settings.cache, progress)
+    shelf = extract(cell.with_all_layers(), prepared, settings, settings.cache, progress)
     items = distinct(prepared)
     with progress.bar("writing features", len(items), "clips") as bar:
         for item in items:

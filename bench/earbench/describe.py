@@ -142,7 +142,7 @@ def _cost(cell: Cell, shelf: Shelf, prepared: Prepared, fit_seconds: float) -> d
         "fit_seconds": fit_seconds,
         "parameters": _parameters(cell.upstream),
         "feature_rate": 1 / cell.upstream.hop,
-        "feature_bytes": estimate_bytes(cell.upstream, cell.grain, distinct(prepared)),
+        "feature_bytes": estimate_bytes(cell.heard, cell.grain, distinct(prepared)),
         "clips": len(set(shelf.keys.values())),
         "process_peak_bytes": peak,
         "peak_device_bytes": torch.cuda.max_memory_allocated(cell.device) if cell.device.type == "cuda" else None,

@@ -134,7 +134,7 @@ def extract(cell: Cell, prepared: Prepared, settings: Settings, workspace: Path,
     keys = {clip.id: prepared.stored(clip) for clip in prepared.clips()}
     store, origin = store_of(cell, settings, workspace), source(cell, prepared, settings.dtype)
     if streams(cell, items, store, settings):
-        need = estimate_bytes(cell.upstream, "frame", items) / 1e9
+        need = estimate_bytes(cell.heard, "frame", items) / 1e9
         again = "the encoder runs" if origin.audible else "their files are read"
         progress.warn(f"frames need {need:,.2f} GB, over budget_gb = {settings.budget_gb:g}: {again} in every epoch")
         return Shelf(store, keys, "streamed", _encoder(cell, items[0].clip, origin))
@@ -147,7 +147,7 @@ def extract(cell: Cell, prepared: Prepared, settings: Settings, workspace: Path,
         except Damaged as damage:
             progress.warn(f"{damage}; extracting them again")
             continue
-        fits = estimate_bytes(cell.upstream, cell.grain, items) <= memory(cell.device)
+        fits = estimate_bytes(cell.heard, cell.grain, items) <= memory(cell.device)
         return Shelf(store, keys, "resident" if fits else "mapped")
 
 
@@ -156,7 +156,7 @@ def streams(cell: Cell, items: Sequence[Item], store: Store, settings: Settings)
 
     A task whose examples are single frames, out of all clips, is refused then: they have to be stored.
     """
-    need, budget = estimate_bytes(cell.upstream, cell.grain, items), settings.budget_gb * 1e9
+    need, budget = estimate_bytes(cell.heard, cell.grain, items), settings.budget_gb * 1e9
     if cell.grain != "frame" or need <= budget or not store.missing(item.key for item in items):
         return False
     if cell.task.example == "frame":
@@ -178,10 +178,11 @@ def memory(device: torch.device) -> float:
 def store_of(cell: Cell, settings: Settings, workspace: Path) -> Store:
     """The shelf for this encoder's features at this grain and precision, as this version of the engine makes them.
 
-    Layers of a named group have a shelf of their own.
+    Layers of a named group have a shelf of their own, and so have the frames of a single layer.
     """
-    made = f"{settings.dtype}-e{ENGINE}"
-    return Store(workspace, cell.digest, cell.grain, f"{made}-{cell.group}" if cell.group else made)
+    group = f"-{cell.group}" if cell.group else ""
+    layer = "" if cell.kept is None else f".{cell.kept}"
+    return Store(workspace, cell.digest, cell.grain, f"{settings.dtype}-e{ENGINE}{group}{layer}")
 
 
 def distinct(prepared: Prepared) -> tuple[Item, ...]:
@@ -224,7 +225,7 @@ def estimate_bytes(upstream: Upstream, grain: Grain, items: Sequence[Item]) -> i
 
 
 def _make_room(cell: Cell, items: Sequence[Item], store: Store, settings: Settings, workspace: Path) -> None:
-    need, budget = estimate_bytes(cell.upstream, cell.grain, items), settings.budget_gb * 1e9
+    need, budget = estimate_bytes(cell.heard, cell.grain, items), settings.budget_gb * 1e9
     missing = store.missing(item.key for item in items)
     if need > budget and missing:
         raise BenchError(

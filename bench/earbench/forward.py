@@ -17,6 +17,7 @@ from earbench import audio
 from earbench.contract import Clip, Features, Grain, Supplied, Upstream
 from earbench.data import Prepared
 from earbench.errors import BenchError
+from earbench.layers import layer_of
 from earbench.plan import Cell
 
 T = TypeVar("T")
@@ -57,10 +58,10 @@ class Source(Generic[T]):
 
 def source(cell: Cell, prepared: Prepared, dtype: str) -> Source[Any]:
     """Samples through the encoder of `cell`; or its features, where they were computed elsewhere."""
-    upstream = cell.upstream
-    if isinstance(upstream, Supplied):
+    supplied, upstream = cell.upstream, cell.heard
+    if isinstance(supplied, Supplied):
         return Source(
-            lambda clip: upstream.read(prepared.key(clip), cell.grain),
+            lambda clip: _read(supplied, prepared.key(clip), cell),
             lambda found: Encoded.joined([rows_of(features, cell.grain) for features in found]),
             audible=False,
         )
@@ -68,6 +69,11 @@ def source(cell: Cell, prepared: Prepared, dtype: str) -> Source[Any]:
         partial(audio.read, sample_rate=upstream.sample_rate),
         lambda waves: encode(upstream, waves, cell.grain, dtype, cell.device),
     )
+
+
+def _read(upstream: Supplied, key: str, cell: Cell) -> Features:
+    features = upstream.read(key, cell.grain)
+    return features if cell.kept is None else layer_of(features, cell.kept)
 
 
 def encode(

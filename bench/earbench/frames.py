@@ -36,7 +36,9 @@ class Frames(ABC):
     """How many batches are fetched before they are needed."""
 
     def layer(self, number: int) -> Self:
-        """The same clips seen through one layer."""
+        """The same clips seen through one layer; where only one was kept, that is it, whatever its number."""
+        if self.shape[0] == 1:
+            return self
         return replace(self, shape=(1, self.shape[1]), layers=slice(number, number + 1))
 
     def batches(self, order: Sequence[Sequence[int]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
@@ -103,7 +105,7 @@ class Streamed(Frames):
 def frames_of(shelf: Shelf, clips: Sequence[Clip], device: torch.device) -> Frames:
     """The frames of `clips`, the way the shelf says."""
     if shelf.encoder:
-        upstream = shelf.encoder.cell.upstream
+        upstream = shelf.encoder.cell.heard
         return Streamed((upstream.layers, upstream.width), shelf.encoder, clips, irregular=shelf.irregular(clips))
     if shelf.features == "mapped":
         keys = [shelf.keys[clip.id] for clip in clips]

@@ -1,11 +1,11 @@
-"""What `--layers` names: the encoder's own layers, or a named group of others, seen as an encoder of its own."""
+"""What `--layers` names: the encoder's own layers, a named group of others or a single one, each seen as an encoder."""
 
 import re
 from dataclasses import replace
 
 from torch import Tensor
 
-from earbench.contract import Features, Upstream
+from earbench.contract import Features, Group, Upstream
 from earbench.errors import BenchError, RequestError
 
 CHOICE = re.compile("mix|last|each|0|[1-9][0-9]*")
@@ -42,20 +42,25 @@ def _groups(upstream: Upstream) -> list[str]:
     return [f"groups of layers besides: {', '.join(sizes)}; NAME for all of one, NAME.last or NAME.0 for one of them"]
 
 
-class GroupView(Upstream):
-    """The named group of an encoder as an encoder: its layers, width, hop and frame times; one embedding a layer, their
-    time mean. Weights, sample rate, batching, source and notes are those of the whole encoder.
-    """
+class View(Upstream):
+    """Some layers of an encoder as an encoder, with its weights, sample rate, batching, source and notes."""
 
-    def __init__(self, upstream: Upstream, name: str) -> None:
+    def __init__(self, upstream: Upstream, size: Group) -> None:
         super().__init__()
-        size = upstream.groups[name]
-        self.upstream, self.name = upstream, name
+        self.upstream = upstream
         self.sample_rate, self.batching = upstream.sample_rate, upstream.batching
         self.options, self.source, self.notes = upstream.options, upstream.source, upstream.notes
         self.layers, self.width, self.hop = size.layers, size.width, size.hop
         self.card = replace(upstream.card, hop=size.hop, layers=size.layers, widths=(size.width,), groups=())
         self.train(upstream.training)
+
+
+class GroupView(View):
+    """The named group of an encoder: its layers, width, hop and frame times; one embedding a layer, their time mean."""
+
+    def __init__(self, upstream: Upstream, name: str) -> None:
+        super().__init__(upstream, upstream.groups[name])
+        self.name = name
 
     def encode(self, waves: Tensor, lengths: Tensor) -> Features:
         found = self.upstream.encode(waves, lengths).groups
@@ -65,3 +70,19 @@ class GroupView(Upstream):
                 f"`bench check --upstream {self.card.name}` compares the two",
             )
         return found[self.name]
+
+
+class LayerView(View):
+    """One layer of an encoder, for tasks on its frames alone: of thirteen layers' frames, the disk need hold one's."""
+
+    def __init__(self, upstream: Upstream, number: int) -> None:
+        super().__init__(upstream, Group(1, upstream.width, upstream.hop))
+        self.number = number
+
+    def encode(self, waves: Tensor, lengths: Tensor) -> Features:
+        return layer_of(self.upstream.encode(waves, lengths), self.number)
+
+
+def layer_of(features: Features, number: int) -> Features:
+    """The same features with this layer alone."""
+    return replace(features, frames=features.frames[:, number : number + 1], groups={})

@@ -95,7 +95,7 @@ def forecast(request: Request, settings: Settings, progress: Progress) -> Foreca
         plan=plan.id,
         clips=len(items),
         hours=sum(item.seconds for item in items) / 3600,
-        disk_bytes=estimate_bytes(cell.upstream, cell.grain, todo),
+        disk_bytes=estimate_bytes(cell.heard, cell.grain, todo),
         extract_seconds=passes * pace * sum(item.seconds for item in todo),
         streams=streaming,
         passes=passes,

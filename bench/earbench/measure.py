@@ -13,7 +13,7 @@ from earbench.fit import Bench, Fitted, predict
 from earbench.intervals import Sampled
 from earbench.plan import Cell
 from earbench.progress import Progress
-from earbench.search import Found, Opener, layer_choices, through
+from earbench.search import Found, Opener, through
 from earbench.tuned import Tuned, best_on_test
 
 
@@ -40,7 +40,6 @@ def measure(
     scored: dict[int | None, list[list[dict[str, Sampled]]]] = {layer: [] for layer in found.heads}
     rows: list[tuple[str, int, Rows]] = []
     columns: list[dict[str, Any]] = []
-    only = None if cell.choice in ("mix", "each") else layer_choices(cell)[0]
     decodings: list[Mapping[str, Any]] = []
     tuned: list[list[Tuned]] = []
     read: list[list[dict[str, Sampled]]] = []
@@ -54,7 +53,7 @@ def measure(
             if layer == found.best_layer:
                 rows += [(fold.name, head.seed, one) for head, one in zip(heads[number], fold_rows, strict=True)]
                 decodings.append(heads[number][0].decoding)
-        columns.append(simple.columns(bench, test, progress, only))
+        columns.append(simple.columns(bench, test, progress, cell.layer))
         seen = test if found.best_layer is None else test.layer(found.best_layer)
         winners = found.heads[found.best_layer][number]
         if task.published:

@@ -4,7 +4,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from earbench.contract import Clip, Effort, Fold, Grain, Labels, Match, Recipe, 
 from earbench.data import Prepared
 from earbench.errors import BenchError, RequestError, UnknownName
 from earbench.files import digest_of
-from earbench.layers import GroupView, check_layers, split_layers
+from earbench.layers import GroupView, LayerView, check_layers, split_layers
 from earbench.tensors import digest
 
 ENGINE = 2
@@ -75,6 +75,27 @@ class Cell:
     def choice(self) -> str:
         """mix, last, each or a number, among the layers that are used: of a group, as the task has it unless said."""
         return split_layers(self.layers)[1] or self.task.layers
+
+    @property
+    def layer(self) -> int | None:
+        """The number of the one layer that is used, of those of the group; None where several are."""
+        if self.choice in ("mix", "each"):
+            return None
+        return self.upstream.layers - 1 if self.choice == "last" else int(self.choice)
+
+    @property
+    def kept(self) -> int | None:
+        """The number of the only layer whose features are made and stored: of a mean or a vector, all of them are."""
+        return self.layer if self.grain == "frame" else None
+
+    @property
+    def heard(self) -> Upstream:
+        """The encoder as the store sees it: where only one layer is kept, a view of that."""
+        return self.upstream if self.kept is None else LayerView(self.upstream, self.kept)
+
+    def with_all_layers(self) -> "Cell":
+        """The same, of all layers of the encoder or group, none of them alone."""
+        return replace(self, layers=f"{self.group}.mix" if self.group else "mix")
 
     @property
     def name(self) -> str:

@@ -26,7 +26,7 @@ class Rows(Protocol):
         """The rows with these numbers, on the device, as they are stored."""
 
     def layer(self, number: int) -> "Rows":
-        """The same rows seen through one layer."""
+        """The same rows seen through one layer; where only one was kept, that is it, whatever its number."""
 
     def matrix(self, layer: int) -> Tensor:
         """One layer of all rows, [row, width], on the CPU."""
@@ -50,7 +50,7 @@ class HeldRows:
         return self.held[numbers.to(self.held.device)]
 
     def layer(self, number: int) -> "HeldRows":
-        return HeldRows(self.held[:, number : number + 1].contiguous())
+        return self if self.shape[1] == 1 else HeldRows(self.held[:, number : number + 1].contiguous())
 
     def matrix(self, layer: int) -> Tensor:
         return self.held[:, layer].cpu()
@@ -78,7 +78,7 @@ class MappedRows:
         return self._read(numbers.cpu(), self.layers).to(self.device)
 
     def layer(self, number: int) -> "MappedRows":
-        return replace(self, layers=slice(number, number + 1))
+        return self if self.shape[1] == 1 else replace(self, layers=slice(number, number + 1))
 
     def matrix(self, layer: int) -> Tensor:
         number = range(self.files[0].shape[1])[self.layers][layer]

@@ -96,12 +96,7 @@ def through(bench: Bench, layer: int | None) -> Bench:
 
 def layer_choices(cell: Cell) -> list[int | None]:
     """The layers that heads are trained on, one at a time; None is the learned mix of all."""
-    count = cell.upstream.layers
-    if cell.choice == "mix":
-        return [None]
-    if cell.choice == "each":
-        return [*range(count)]
-    return [count - 1 if cell.choice == "last" else int(cell.choice)]
+    return [*range(cell.upstream.layers)] if cell.choice == "each" else [cell.layer]
 
 
 def _trained(

@@ -6,6 +6,7 @@ and in frames for features. Shapes are written [clip, layer, time, width].
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -265,6 +266,10 @@ class Upstream(nn.Module, ABC):
     layers: int
     width: int
     batching: Batching = "any"
+    longest: float = math.inf
+    """Seconds of a clip that it takes at once. Longer ones it hears in overlapping stretches of at most that, which may
+    change features: a fact of the encoder, whatever the machine. An `embed` of its own gets the whole clip.
+    """
     groups: Mapping[str, Group] = {}
     """Layers that cannot be mixed with the others, their width or rate being another; `--layers NAME` takes these."""
     options: Mapping[str, Any] = {}

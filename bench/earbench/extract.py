@@ -6,6 +6,7 @@ frames are then the same bits whenever and beside whatever it is forwarded, so s
 score. Decoding runs ahead in threads.
 """
 
+import math
 import os
 import time
 from collections import deque
@@ -178,11 +179,13 @@ def memory(device: torch.device) -> float:
 def store_of(cell: Cell, settings: Settings, workspace: Path) -> Store:
     """The shelf for this encoder's features at this grain and precision, as this version of the engine makes them.
 
-    Layers of a named group have a shelf of their own, and so have the frames of a single layer.
+    Layers of a named group have a shelf of their own, and so have the frames of a single layer, and features of an
+    encoder that hears long clips in stretches.
     """
     group = f"-{cell.group}" if cell.group else ""
     layer = "" if cell.kept is None else f".{cell.kept}"
-    return Store(workspace, cell.digest, cell.grain, f"{settings.dtype}-e{ENGINE}{group}{layer}")
+    longest = f"-{cell.upstream.longest:g}s" if math.isfinite(cell.upstream.longest) else ""
+    return Store(workspace, cell.digest, cell.grain, f"{settings.dtype}-e{ENGINE}{group}{layer}{longest}")
 
 
 def distinct(prepared: Prepared) -> tuple[Item, ...]:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from earbench import audio
+from earbench import audio, stretches
 from earbench.contract import Clip, Features, Grain, Supplied, Upstream
 from earbench.data import Prepared
 from earbench.errors import BenchError
@@ -87,7 +87,7 @@ def encode(
     if len(runs := _together(upstream, waves)) > 1:
         return Encoded.joined([encode(upstream, run, grain, dtype, device) for run in runs])
     try:
-        return _forward(upstream, waves, grain, dtype, device)
+        return _heard(upstream, waves, grain, dtype, device)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not _is_memory(error):
             raise
@@ -109,19 +109,60 @@ def _together(upstream: Upstream, waves: Sequence[audio.Samples]) -> list[Sequen
     return [list(run) for _, run in itertools.groupby(waves, key=len)]
 
 
+def _heard(
+    upstream: Upstream, waves: Sequence[audio.Samples], grain: Grain, dtype: str, device: torch.device
+) -> Encoded:
+    """All waves together; or one after another, where any is longer than the encoder takes at once."""
+    long = [stretches.needed(upstream, grain, len(wave)) for wave in waves]
+    if not any(long):
+        return _forward(upstream, waves, grain, dtype, device)
+    hear = {True: _in_stretches, False: _forward}
+    one_by_one = zip(waves, long, strict=True)
+    return Encoded.joined([hear[cut](upstream, [wave], grain, dtype, device) for wave, cut in one_by_one])
+
+
+def _in_stretches(
+    upstream: Upstream, waves: Sequence[audio.Samples], grain: Grain, dtype: str, device: torch.device
+) -> Encoded:
+    """Of a single wave, the frames that its stretches give together; or their mean, while no more than one is held."""
+    (wave,) = waves
+    parts, counts = [], []
+    for stretch in stretches.cut(upstream, len(wave)):
+        features = stretch.inside(_asked(upstream.encode, upstream, [wave[stretch.samples]], dtype, device))
+        parts.append(rows_of(features, "frame" if grain == "frame" else "mean"))
+        counts.append(int(features.lengths[0]))
+    rows = [part.rows[0] for part in parts]
+    if grain == "frame":
+        return replace(parts[0], rows=[torch.cat(rows)])
+    shares = torch.tensor(counts, device=device) / sum(counts)
+    return replace(parts[0], rows=[(torch.stack(rows) * shares[:, None, None, None]).sum(0)])
+
+
 def _forward(
     upstream: Upstream, waves: Sequence[audio.Samples], grain: Grain, dtype: str, device: torch.device
 ) -> Encoded:
+    if grain == "clip":
+        vectors = _asked(upstream.embed, upstream, waves, dtype, device)
+        return Encoded(list(vectors.float()[:, None]), 0.0, 0.0, [None] * len(waves))
+    features = _asked(upstream.encode, upstream, waves, dtype, device)
+    if features.times is not None:
+        features = replace(features, hop=features.hop or upstream.hop)  # what estimates of length go by
+    return rows_of(features, grain)
+
+
+def _asked(
+    method: Callable[[Tensor, Tensor], T],
+    upstream: Upstream,
+    waves: Sequence[audio.Samples],
+    dtype: str,
+    device: torch.device,
+) -> T:
+    """What a method of the encoder says of the waves, padded to one batch."""
     batch, lengths = padded(waves, upstream.sample_rate)
     batch, lengths = batch.to(device), lengths.to(device)
     autocast = torch.autocast(device.type, torch.bfloat16) if dtype == "bf16" else nullcontext()
     with torch.inference_mode(), autocast:
-        if grain == "clip":
-            return Encoded(list(upstream.embed(batch, lengths).float()[:, None]), 0.0, 0.0, [None] * len(waves))
-        features = upstream.encode(batch, lengths)
-    if features.times is not None:
-        features = replace(features, hop=features.hop or upstream.hop)  # what estimates of length go by
-    return rows_of(features, grain)
+        return method(batch, lengths)
 
 
 def rows_of(features: Features, grain: Grain) -> Encoded:

@@ -43,12 +43,12 @@ def _groups(upstream: Upstream) -> list[str]:
 
 
 class View(Upstream):
-    """Some layers of an encoder as an encoder, with its weights, sample rate, batching, source and notes."""
+    """Some layers of an encoder as an encoder, with its weights, sample rate, batching, limit, source and notes."""
 
     def __init__(self, upstream: Upstream, size: Group) -> None:
         super().__init__()
         self.upstream = upstream
-        self.sample_rate, self.batching = upstream.sample_rate, upstream.batching
+        self.sample_rate, self.batching, self.longest = upstream.sample_rate, upstream.batching, upstream.longest
         self.options, self.source, self.notes = upstream.options, upstream.source, upstream.notes
         self.layers, self.width, self.hop = size.layers, size.width, size.hop
         self.card = replace(upstream.card, hop=size.hop, layers=size.layers, widths=(size.width,), groups=())

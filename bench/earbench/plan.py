@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from earbench import registry
+from earbench import registry, stretches
 from earbench.config import Settings
 from earbench.contract import Clip, Effort, Fold, Grain, Labels, Match, Recipe, Spec, Split, Supplied, Task, Upstream
 from earbench.data import Prepared
@@ -237,6 +237,8 @@ def freeze(cell: Cell, prepared: Prepared, settings: Settings) -> Plan:
     }
     if prepared.arrays:
         facts["arrays"] = digest_of(dict(prepared.arrays))
+    if stretches.cuts(cell.upstream, cell.grain, prepared.seconds().values()):
+        facts["stretches"] = {"longest": cell.upstream.longest, "overlap": stretches.overlap(cell.upstream)}
     return Plan(facts, recipes, settings.seeds, effort)
 
 
@@ -323,6 +325,11 @@ def deviations(cell: Cell, plan: Plan, prepared: Prepared, settings: Settings) -
         found["heard-alone"] = "what this encoder says of a clip depends on its batch mates, so it hears each alone"
     if cell.grain == "frame":
         found["fp16-frames"] = "frames are rounded to half precision"
+    if how := plan.facts.get("stretches"):
+        found["long-clips-in-stretches"] = (
+            f"clips of more than {how['longest']:g} s are heard in stretches of at most that, "
+            f"neighbours sharing {how['overlap']:g} s"
+        )
     if settings.dtype == "bf16":
         found["bf16"] = "the encoder ran in bfloat16"
     if cell.layers != cell.task.layers:

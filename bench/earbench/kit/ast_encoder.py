@@ -52,7 +52,7 @@ class SpectrogramTransformer(LibraryEncoder):
         self.mean, self.deviation = 0.0, 1.0
         if facts["do_normalize"]:
             self.mean, self.deviation = float(facts["mean"]), 2 * float(facts["std"])
-        self.longest, self.patch, self.stride = config.max_length, config.patch_size, config.time_stride
+        self.spectra, self.patch, self.stride = config.max_length, config.patch_size, config.time_stride
         self.rows, self.columns = model.embeddings.get_shape(config)
         self.hop = self.stride * SPECTRUM / self.sample_rate
         self.first = (WINDOW + SPECTRUM * (self.patch - 1)) / 2 / self.sample_rate
@@ -76,7 +76,7 @@ class SpectrogramTransformer(LibraryEncoder):
         spectra = fitting_frames(lengths, WINDOW, SPECTRUM)
         counts = fitting_frames(spectra, self.patch, self.stride).clamp_min(1)
         numbers = ceiling(counts, self.columns)
-        return cut(self.front(waves, lengths), spectra, self.longest, self.columns * self.stride, numbers), counts
+        return cut(self.front(waves, lengths), spectra, self.spectra, self.columns * self.stride, numbers), counts
 
     def _states(self, spectra: Tensor, view: Callable[[Tensor], Tensor]) -> Tensor:
         """What `view` makes of the tokens [chunk, token, width] of every state, [chunk, state, …]."""

@@ -38,7 +38,7 @@ class Whisper(LibraryEncoder):
         demand(preprocessor, {"sampling_rate": SAMPLE_RATE, "hop_length": 160, "n_fft": 400, "dither": 0.0}, "Whisper")
         config = model.config
         self.front = WhisperMel(config.num_mel_bins)
-        self.longest = config.max_source_positions
+        self.positions = config.max_source_positions
         self.layers, self.width = config.encoder_layers + 1, config.d_model
         heard = ("encoder_attention_heads", "activation_function", "scale_embedding")
         self.options = {key: getattr(config, key) for key in heard}
@@ -46,8 +46,8 @@ class Whisper(LibraryEncoder):
 
     def encode(self, waves: Tensor, lengths: Tensor) -> Features:
         counts = ceiling(lengths, STEP)
-        chunks = cut(waves, lengths, self.longest * STEP, self.longest * STEP, ceiling(counts, self.longest))
-        kept = min(self.longest, int(counts.max()))
+        chunks = cut(waves, lengths, self.positions * STEP, self.positions * STEP, ceiling(counts, self.positions))
+        kept = min(self.positions, int(counts.max()))
         (states,) = chunks.each(lambda pieces, true: (self._states(pieces, true, kept),))
         return Features(chunks.joined(states, counts), counts, self.hop, 0.0)
 

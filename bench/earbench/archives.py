@@ -9,13 +9,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-from filelock import FileLock, Timeout
 
 from earbench import files
 from earbench.download import download, partial
@@ -38,7 +34,7 @@ def fetch(corpus: Corpus, root: Path, progress: Progress) -> None:
     """
     home = root / HOME
     files.check_writable(home, f"the archives of {corpus.title}")
-    with _alone(home):
+    with files.alone(home, f"fetching into {root}"):
         missing = [archive for archive in corpus.archives if not _unpacked(archive, root)]
         _announce(corpus, missing, root, progress)
         for archive in missing:
@@ -182,17 +178,3 @@ def _note(archive: Archive, root: Path) -> Path:
 
 def _name(archive: Archive) -> str:
     return PurePosixPath(urlsplit(archive.url).path).name
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Refuse to work where another process is at it."""
-    lock = FileLock(home / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise BenchError(f"another process is fetching into {home.parent}", "wait for it, or stop it") from None
-    try:
-        yield
-    finally:
-        lock.release()

@@ -108,6 +108,11 @@ def prepare(
     download: Annotated[
         bool, typer.Option("--download", help="Fetch what anyone may download into the folder, and unpack it.")
     ] = False,
+    from_raw: Annotated[
+        Path | None,
+        typer.Option("--from-raw", help="Make the prepared corpus from the original one, unpacked in this folder."),
+    ] = None,
+    rates: Annotated[str | None, typer.Option(help="With --from-raw: the sample rates to write (16000,48000).")] = None,
     config: Config = None,
     cache: Cache = None,
     json_: Json = False,
@@ -115,13 +120,21 @@ def prepare(
 ) -> None:
     """Is the corpus there, whole, split as published? What to download and where to put it."""
     with told(debug):
+        if from_raw is not None and download:
+            raise RequestError("--download fetches what is published, --from-raw makes it: give one of them")
+        if from_raw is None and rates is not None:
+            raise RequestError("--rates belongs to --from-raw DIR")
         settings = settings_for(config, cache=cache)
         names = [name for name in task.split(",") if name]
         require([], names)
-        from earbench.prepare import prepared
+        from earbench.from_raw import chosen
+        from earbench.prepare import make, prepared
         from earbench.progress import Progress
 
-        found = prepared(names, data, settings, download, Progress(quiet=json_))
+        progress = Progress(quiet=json_)
+        if from_raw is not None:
+            make(names, from_raw, data, chosen(rates or "16000,48000"), settings, progress)
+        found = prepared(names, data, settings, download, progress)
         texts = [one.pop("text") for one in found]
         print(json.dumps(found, indent=1, ensure_ascii=False) if json_ else "\n\n".join(texts))
         raise typer.Exit(0 if all(one["whole"] for one in found) else 1)

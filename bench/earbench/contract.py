@@ -129,6 +129,27 @@ class Corpus:
     archives: tuple[Archive, ...] = ()
 
 
+class Draft(Protocol):
+    """A corpus that is about to be made from an original one, which was read and found to be as published.
+
+    `folder` is the name it is written under, its length is the number of clips.
+    """
+
+    @property
+    def folder(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def sources(self) -> Sequence[Path]:
+        """Every audio file of the original that will be read, once."""
+
+    def bytes(self, rates: Sequence[int]) -> int:
+        """What the audio will take on the disk, at each of these sample rates."""
+
+    def write(self, path: Path, rates: Sequence[int], tick: Callable[[], None]) -> None:
+        """All of it at `path`, which is not there yet; `tick` is called after each clip."""
+
+
 class Space(Protocol):
     """What a head can say: labels, symbols, speakers. `len` is the width of the head's output."""
 
@@ -480,6 +501,12 @@ class Task(ABC):
         if argument is not None:
             raise RequestError(f"task '{cls.card.name}' takes no argument, got ':{argument}'")
         return cls()
+
+    def builder(self) -> Callable[[Path], Draft] | None:
+        """What reads the original corpus under a folder into a draft of the one that this task is run on, for a task
+        whose protocol prepares its corpus first. All that is wrong with the original is one error.
+        """
+        return None
 
     def at(self, root: Path, upstream: UpstreamCard) -> Task:
         """The task as the corpus under `root` states it, for this encoder: itself, unless overridden.

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from earbench.errors import BenchError
@@ -59,6 +60,20 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def alone(folder: Path, doing: str) -> Iterator[None]:
+    """Refuse to work in `folder` where another process is at it; `doing` says what with."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BenchError(f"another process is {doing}", "wait for it, or stop it") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check_writable(folder: Path, purpose: str) -> None:

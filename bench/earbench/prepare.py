@@ -1,14 +1,17 @@
-"""`bench prepare`: is the corpus of a task there and whole, what belongs where; fetching what anyone may download."""
+"""`bench prepare`: is the corpus of a task there and whole, what belongs where; fetching what anyone may download, and
+making what can be made from an original corpus.
+"""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from earbench import archives, data
+from earbench import archives, data, from_raw, registry
 from earbench.config import Settings
 from earbench.contract import Corpus, Task, UpstreamCard
 from earbench.errors import BenchError, RequestError
@@ -50,6 +53,32 @@ def prepared(
     return [_facts(name, task, standing(task, where, settings, progress)) for name, task in tasks.items()]
 
 
+def make(
+    names: Sequence[str], raw: Path, where: str | None, rates: Sequence[int], settings: Settings, progress: Progress
+) -> None:
+    """Make the corpus of each task from the original one under `raw`, unless it is there. All originals are read, and
+    all that is wrong with them is said, before the first file is written.
+    """
+    tasks = {name: load_task(name) for name in expand(names, settings.suites)}
+    readers = from_raw.builders(tasks, _able)
+    _check_one_corpus(tasks, where)
+    roots = {name: _folder(task.card.corpus, where, settings, "--from-raw") for name, task in tasks.items()}
+    with progress.note(f"reading {raw}"):
+        drafts = {name: reader(raw.expanduser().resolve()) for name, reader in readers.items()}
+    for root in dict.fromkeys(roots.values()):
+        here = {drafts[name].folder: drafts[name] for name in drafts if roots[name] == root}
+        from_raw.build(list(here.values()), root, rates, settings.cache, progress)
+
+
+def _able() -> list[str]:
+    """The tasks whose corpus can be made; one that cannot be read is passed over."""
+    found = []
+    for name in registry.names("task"):
+        with suppress(BenchError):
+            found += [name] if load_task(name).builder() else []
+    return found
+
+
 def standing(task: Task, where: str | None, settings: Settings, progress: Progress) -> Standing:
     """What lies at the corpus' folder, held against the published census."""
     try:
@@ -82,6 +111,10 @@ def _check_downloadable(tasks: Mapping[str, Task], where: str | None) -> None:
             *closed,
             f"`bench prepare --task {closed[0].partition(':')[0]}` says what belongs where",
         )
+    _check_one_corpus(tasks, where)
+
+
+def _check_one_corpus(tasks: Mapping[str, Task], where: str | None) -> None:
     ids = sorted({corpus.id for _, corpus in _corpora(tasks)})
     if where is not None and len(ids) > 1:
         raise RequestError(f"--data names the folder of one corpus, these tasks need {', '.join(ids)}")
@@ -94,15 +127,20 @@ def _corpora(tasks: Mapping[str, Task]) -> list[tuple[str, Corpus]]:
 def _complete(task: Task, where: str | None, settings: Settings, progress: Progress) -> None:
     """Fetch the corpus of `task` into the folder it belongs to, unless it is whole there."""
     corpus = task.card.corpus
+    root = _folder(corpus, where, settings, "--download")
+    if not (root.is_dir() and standing(task, str(root), settings, progress).whole):
+        archives.fetch(corpus, root, progress)
+
+
+def _folder(corpus: Corpus, where: str | None, settings: Settings, option: str) -> Path:
+    """The folder that `option` writes into."""
     folder = where or settings.data.get(corpus.id)
     if folder is None or folder == "demo":
         raise RequestError(
-            f"--download needs a folder for {corpus.title}",
+            f"{option} needs a folder for {corpus.title}",
             f'--data DIR, or [data] {corpus.id} = "DIR" in bench.toml ({settings.source or "none found"})',
         )
-    root = Path(folder).expanduser().resolve()
-    if not (root.is_dir() and standing(task, folder, settings, progress).whole):
-        archives.fetch(corpus, root, progress)
+    return Path(folder).expanduser().resolve()
 
 
 # ---- telling ---------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ The protocol is one for all of them and stands in `HearScene`; a task adds its c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor
 from earbench.contract import (
     Clip,
     Corpus,
+    Draft,
     Effort,
     Fold,
     Head,
@@ -32,7 +33,7 @@ from earbench.contract import (
     UpstreamCard,
 )
 from earbench.errors import RequestError
-from earbench.kit import archives, hear, hear_layout
+from earbench.kit import archives, hear, hear_layout, hear_raw
 from earbench.kit.classification import hits
 from earbench.kit.heads.shallow import Shallow, grid
 from earbench.kit.metrics.hear import CHROMA_ACC, METRICS, PITCH_ACC
@@ -58,6 +59,9 @@ class HearScene(Task):
     """The published task folder."""
     folder: hear.TaskFolder
     """The one in use, once `at` has found it."""
+
+    def builder(self) -> Callable[[Path], Draft] | None:
+        return hear_raw.BUILDERS.get(self.home)
 
     def at(self, root: Path, upstream: UpstreamCard) -> Task:
         path = hear.find(root, self.home)

@@ -16,6 +16,8 @@ from scipy.io import wavfile
 Wave = np.ndarray[Any, np.dtype[np.float64]]
 HOME = Path("hear-2021.0.6", "tasks")
 """Where the members of HEAR's archives lie."""
+SCENE = {"embedding_type": "scene", "prediction_type": "multiclass"}
+"""One label per clip."""
 
 
 def write(
@@ -27,18 +29,28 @@ def write(
     milliseconds (sheet 2.2). Labels are written as they are, numbers too. `facts` are further metadata, such as the
     scores (`evaluation`), and say so where the task is not "scene" or not "multiclass".
     """
+    answers: dict[str, dict[str, list[Any]]] = {split: {} for split in splits}
     for split, clips in splits.items():
         home = path / "16000" / split
         home.mkdir(parents=True)
-        answers = {}
         for file, answer, wave in clips:
             _save(home / file, wave)
-            answers[file] = answer if isinstance(answer, list) else [answer]
-        _write_json(path / f"{split}.json", dict(sorted(answers.items())))
+            answers[split][file] = answer if isinstance(answer, list) else [answer]
+    describe(path, {**SCENE, **facts}, labels, answers)
+
+
+def describe(
+    path: Path, facts: Mapping[str, Any], labels: Sequence[Any], answers: Mapping[str, Mapping[str, Sequence[Any]]]
+) -> None:
+    """All of the task folder `path` but its audio: each split's answers by file name, the vocabulary, the metadata.
+
+    A file's answers are a list of labels, or of events. `facts` are all of the metadata but the names of the splits.
+    """
+    for split, found in answers.items():
+        _write_json(path / f"{split}.json", dict(sorted(found.items())))
     rows = ["idx,label", *(f"{number},{label}" for number, label in enumerate(labels))]
     (path / "labelvocabulary.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    kind = {"embedding_type": "scene", "prediction_type": "multiclass", "splits": list(splits)}
-    _write_json(path / "task_metadata.json", {**kind, **facts})
+    _write_json(path / "task_metadata.json", {"splits": list(answers), **facts})
 
 
 def _save(path: Path, wave: Wave) -> None:

@@ -47,8 +47,8 @@ def _draft(raw: Path, mode: str, longest: Mapping[str, float | None]) -> Draft:
     tests = folders.one(beside, _is_tests, f"{SILENCE}/ and {UNKNOWN}/", "speech_commands_test_set_v0.02.tar.gz")
     problems: list[str] = []
     found = {**_train_and_valid(words, problems), "test": _tests(tests, problems)}
-    recordings = ((stem, source) for clips in found.values() for stem, (_, source) in clips.items())
-    problems += folders.twice((stem, source.path) for stem, source in recordings if source.start is None)
+    sources = [(stem, source) for clips in found.values() for stem, (_, source) in clips.items()]
+    problems += folders.twice((stem, source.path) for stem, source in sources)
     folders.stop(beside, problems)
     limits = {split: None if length is None else int(length / SECONDS) for split, length in longest.items()}
     clips = {

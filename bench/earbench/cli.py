@@ -133,7 +133,7 @@ def prepare(
 
         progress = Progress(quiet=json_)
         if from_raw is not None:
-            make(names, from_raw, data, chosen(rates or "16000,48000"), settings, progress)
+            make(names, from_raw, data, chosen("16000,48000" if rates is None else rates), settings, progress)
         found = prepared(names, data, settings, download, progress)
         texts = [one.pop("text") for one in found]
         print(json.dumps(found, indent=1, ensure_ascii=False) if json_ else "\n\n".join(texts))

@@ -158,17 +158,20 @@ def _facts(name: str, task: Task, found: Standing) -> dict[str, Any]:
         "differences": list(found.differences),
         "problem": found.problem,
         "archives": archives.standing(corpus, found.root),
-        "text": _text(name, corpus, found),
+        "text": _text(name, task, found),
     }
 
 
-def _text(name: str, corpus: Corpus, found: Standing) -> str:
+def _text(name: str, task: Task, found: Standing) -> str:
+    corpus = task.card.corpus
     page = [f"  page: {corpus.page}"] if corpus.page else []
     lines = [f"{name}: {corpus.title}", *page, f"  licence: {corpus.licence}", "  layout:"]
     lines += _indented(corpus.layout.splitlines())
     if found.whole:
         return "\n".join([*lines, f"  whole: {_counted(found.counts)}, {found.whose}"])
     lines += _download(name, corpus, found)
+    if task.builder():
+        lines.append(f"  or from the original corpus: `{_command(name, found)} --from-raw RAW_DIR`")
     if found.problem:
         hints = (line.strip() for line in found.problem.splitlines())
         lines += ["  not found:", *_indented(line for line in hints if not line.startswith("`bench prepare"))]
@@ -189,9 +192,13 @@ def _download(name: str, corpus: Corpus, found: Standing) -> list[str]:
         )
         for one in archives.standing(corpus, found.root)
     ]
+    lines = tabulate(rows, tablefmt="plain").splitlines()
+    return [f"  download: `{_command(name, found)} --download` fetches and unpacks", *_indented(lines)]
+
+
+def _command(name: str, found: Standing) -> str:
     folder = shlex.quote(str(found.root)) if found.root else "DIR"
-    command = f"bench prepare --task {shlex.quote(name)} --data {folder} --download"
-    return [f"  download: `{command}` fetches and unpacks", *_indented(tabulate(rows, tablefmt="plain").splitlines())]
+    return f"bench prepare --task {shlex.quote(name)} --data {folder}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -37,7 +37,7 @@ def original(originals, tmp_path):
 def drawn(home, raw, monkeypatch):
     """The draft of a task, with the lengths per split that the golden run had."""
     lengths = GOLDEN["tasks"][home]["metadata"].get("max_task_duration_by_split")
-    monkeypatch.setattr(splits, "longest", lambda hours: dict(lengths))
+    monkeypatch.setattr(splits, "longest", lambda _: dict(lengths))
     return BUILDERS[home](raw)
 
 

@@ -187,10 +187,11 @@ def test_all_that_is_wrong_with_esc50_is_one_list(original):
 
 
 @pytest.mark.parametrize(("text", "words"), [("a,b\n1,2\n", "no column category, filename, fold"),
-                                             ("filename,fold,category\n", "names no recordings")])  # fmt: skip
+                                             ("filename,fold,category\n", "names no recordings"),
+                                             ("filename,f\xf6ld\n", "esc50.csv: 'utf-8' codec")])  # fmt: skip
 def test_a_table_of_another_kind_is_no_esc50(original, text, words):
     raw = original("esc50")
-    (raw / "ESC-50-master" / "meta" / "esc50.csv").write_text(text)
+    (raw / "ESC-50-master" / "meta" / "esc50.csv").write_text(text, encoding="latin-1")
     assert words in refused("esc50-v2.0.0-full", raw)
 
 
@@ -223,6 +224,8 @@ def test_all_that_is_wrong_with_nsynth_is_one_list(original):
     (raw / "nsynth-test" / "examples.json").write_text('{"a": {"pitch": 60}, "b": {"note": 1}}')
     (raw / "nsynth-train" / "examples.json").write_text("{")
     text = refused("nsynth_pitch-v2.2.3-50h", raw)
+    (raw / "nsynth-test" / "examples.json").write_text('{"a": {"pitch": 20}}')
+    assert "nsynth-test/examples.json: no note with a pitch from 21 to 108" in refused("nsynth_pitch-v2.2.3-5h", raw)
     assert "3 things in" in text
     assert "nsynth-valid/audio/bass_valid_002-060-050.wav: named by examples.json, and not there" in text
     assert "nsynth-test/examples.json: an object of notes, each with a whole 'pitch', is expected" in text

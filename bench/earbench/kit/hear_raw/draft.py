@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from earbench.kit import hear_layout
 from earbench.kit.hear_raw.samples import Source, prepared, resampled, save
 
 MADE_HERE = {"prepared_by": "earbench"}
-"""Tells a folder from a published one: the rule is HEAR's, the resampler ours."""
+"""Tells the folder from a published one: names, splits and labels are HEAR's, audio was resampled here."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +49,23 @@ class Draft:
         for rate in rates:
             for split in self.clips:
                 (path / str(rate) / split).mkdir(parents=True)
-
-        def made(place: tuple[str, str, Source]) -> None:
-            split, stem, source = place
-            rate, samples = prepared(source, self.facts["sample_duration"])
-            for wanted in rates:
-                save(path / str(wanted) / split / f"{stem}.wav", resampled(samples, rate, wanted), wanted)
-
-        places = [(split, stem, source) for split, clips in self.clips.items() for stem, (_, source) in clips.items()]
+        jobs = [
+            partial(_save, source, self.facts["sample_duration"], path, Path(split, f"{stem}.wav"), rates)
+            for split, clips in self.clips.items()
+            for stem, (_, source) in clips.items()
+        ]
         with ThreadPoolExecutor() as pool:
-            for _ in pool.map(made, places):
+            for _ in pool.map(lambda job: job(), jobs):
                 tick()
         answers = {
             split: {f"{stem}.wav": [label] for stem, (label, _) in clips.items()} for split, clips in self.clips.items()
         }
         labels = sorted({label for clips in self.clips.values() for label, _ in clips.values()})
         hear_layout.describe(path, {**hear_layout.SCENE, **self.facts, **MADE_HERE}, labels, answers)
+
+
+def _save(source: Source, seconds: float, path: Path, name: Path, rates: Sequence[int]) -> None:
+    """Write one clip at every rate."""
+    rate, samples = prepared(source, seconds)
+    for wanted in rates:
+        save(path / str(wanted) / name, resampled(samples, rate, wanted), wanted)

@@ -42,13 +42,12 @@ def draft(raw: Path) -> Draft:
 
 def _rows(home: Path, problems: list[str]) -> list[dict[str, str]]:
     """The rows of the table that name a fold, a category and a recording that is there."""
-    with (home / TABLE).open(encoding="utf-8", newline="") as file:
-        table = csv.DictReader(file)
-        if missing := {"filename", "fold", "category"} - set(table.fieldnames or ()):
-            problems.append(f"{TABLE}: no column {', '.join(sorted(missing))}")
-            return []
-        rows = list(table)
+    table = csv.DictReader(folders.text(home / TABLE, problems).splitlines())
+    if missing := {"filename", "fold", "category"} - set(table.fieldnames or ()):
+        problems.append(f"{TABLE}: no column {', '.join(sorted(missing))}")
+        return []
     found = []
+    rows = list(table)
     for line, row in enumerate(rows, 2):
         if row["fold"] not in map(str, range(1, FOLDS + 1)) or not row["category"]:
             problems.append(f"{TABLE}, line {line}: a fold from 1 to {FOLDS} and a category are expected, got {row}")

@@ -36,6 +36,15 @@ def waves(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.wav") if path.name[0] != ".") if folder.is_dir() else []
 
 
+def text(path: Path, problems: list[str]) -> str:
+    """What a table or list says; nothing, and a problem, if it cannot be read."""
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeError) as error:
+        problems.append(f"{path}: {error.strerror if isinstance(error, OSError) else error}")
+        return ""
+
+
 def stop(home: Path, problems: Sequence[str]) -> None:
     """Refuse the corpus at `home` if anything is wrong with it."""
     if problems:

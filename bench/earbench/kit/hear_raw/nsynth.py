@@ -63,7 +63,7 @@ def _home(raw: Path, name: str) -> Path:
 def _pitches(home: Path, problems: list[str]) -> Mapping[str, int]:
     """The pitch of every note that is in range, by its name; each has a recording."""
     try:
-        notes = json.loads((home / NOTES).read_text("utf-8"), object_hook=_short)
+        notes = json.loads(folders.text(home / NOTES, problems), object_hook=_short)
     except ValueError as error:
         problems.append(f"{home.name}/{NOTES}: {error}")
         return {}
@@ -71,6 +71,8 @@ def _pitches(home: Path, problems: list[str]) -> Mapping[str, int]:
         problems.append(f"{home.name}/{NOTES}: an object of notes, each with a whole 'pitch', is expected")
         return {}
     found = {name: pitch for name, pitch in notes.items() if LOWEST <= pitch <= HIGHEST}
+    if not found:
+        problems.append(f"{home.name}/{NOTES}: no note with a pitch from {LOWEST} to {HIGHEST}")
     there = {path.stem for path in folders.waves(home / "audio")}
     problems += [
         f"{home.name}/audio/{name}.wav: named by {NOTES}, and not there" for name in sorted(found) if name not in there

@@ -1,6 +1,7 @@
 """Samples as HEAR's tool prepares them: 16-bit, one channel, cut or padded to the task's duration, then resampled.
 
-The tool has ffmpeg do it, with soxr at 20 bits, which is "HQ" here. What is already 16-bit and mono stays bit by bit.
+The tool has ffmpeg do it, with soxr at 20 bits, which is "HQ" here: of 16-bit originals ffmpeg 9 makes equal samples.
+What is already 16-bit, mono and at the wanted rate stays bit by bit.
 """
 
 from __future__ import annotations

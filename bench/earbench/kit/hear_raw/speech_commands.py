@@ -74,7 +74,7 @@ def _is_tests(path: Path) -> bool:
 def _train_and_valid(home: Path, problems: list[str]) -> dict[str, Clips]:
     """Valid by its list and with the slices of the running tap; train what no list names, with all other slices."""
     recordings = _recordings(home, problems)
-    valid, test = (set((home / name).read_text("utf-8").split()) for name in (VALID, TEST))
+    valid, test = (set(folders.text(home / name, problems).split()) for name in (VALID, TEST))
     problems += [f"{name}: named by {VALID}, and not there" for name in sorted(valid - set(recordings))]
     problems += [f"{name}: named by {VALID} and by {TEST}" for name in sorted(valid & test)]
     slices = dict(_slices(home, problems))

@@ -133,7 +133,7 @@ def _stamp(point: EntryPoint) -> list[object]:
 def _kit_changed() -> int:
     """When what cards are made of last changed: their own fields, and the kit, where the facts of corpora lie."""
     home = Path(__file__).parent
-    return max(path.stat().st_mtime_ns for path in (home / "contract.py", *home.glob("kit/*.py")))
+    return max(path.stat().st_mtime_ns for path in (home / "contract.py", *home.glob("kit/**/*.py")))
 
 
 def _facts(kind: Kind, name: str) -> dict[str, Any]:

@@ -65,5 +65,5 @@ def test_the_rank_counts_whom_an_encoder_beats_task_by_task():
 
 
 def test_boards_may_ask_for_every_aggregate_by_name():
-    assert set(AGGREGATES) == {"superb_score", "superb_rank"}
-    assert all(len(make([{}, {}])) == 2 for make in AGGREGATES.values())
+    assert set(AGGREGATES) == {"superb_score", "superb_rank", "hear_mean", "hear_summary"}
+    assert all(len(one.values([{}, {}])) == 2 for one in AGGREGATES.values())

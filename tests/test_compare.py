@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from earbench import record as records
 from earbench.cli import app
-from earbench.compare import Comparison, compare, holm, verdict
+from earbench.compare import Comparison, compare, corrected, verdict
 from earbench.contract import Rows
 from earbench.errors import RequestError
 from earbench.intervals import sample
@@ -117,7 +117,7 @@ def test_different_test_lists_are_refused(stored, tmp_path):
 def test_holm_multiplies_and_never_falls():
     """Expected: worked by hand, 3 x 0.01, 2 x 0.04, then no less than that."""
     made = [Comparison("ks", "accuracy", "%", 1, 0, 1, 0, 2, p, 1, 30) for p in (0.04, 0.01, 0.05, None)]
-    assert [one.p for one in holm(made)] == [pytest.approx(0.08), pytest.approx(0.03), pytest.approx(0.08), None]
+    assert [one.p for one in corrected(made)] == [pytest.approx(0.08), pytest.approx(0.03), pytest.approx(0.08), None]
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,8 @@ MISTAKES = {
     '[boards.mine]\ntitle = "Mine"\ntasks = ["ks"]\ncorpora = "demo"': r"\[boards.mine\]: unknown key 'corpora'",
     '[boards.mine]\ntitle = "Mine"\ntasks = ["ks"]\ncolumns = ["asr wer"]': r"columns are a list of 'TASK METRIC'",
     '[boards.mine]\ntitle = "Mine"\ntasks = ["ks"]\naggregates = ["mean"]': r"aggregates \['mean'\]: known are",
+    '[boards.mine]\ntitle = "Mine"\ntasks = ["ks"]\npublished = "mine"': r"no published table 'mine'\n  known: hear2021",
+    '[boards.mine]\ntitle = "Mine"\ntasks = ["ks"]\nlayers = 3': r"layers are what --layers takes, got 3",
     '[boards.mine]\ntitle = "Mine"\ntasks = ["ks"]\ncorpus = "all"': r"\[boards.mine\]: corpus 'all' is not one of",
     '[run]\neffort = "slow"': r"effort 'slow' is not one of quick, standard, reference",
     '[run]\ndtype = "fp16"': r"dtype 'fp16' is not one of fp32, bf16",
@@ -140,6 +142,11 @@ MISTAKES = {
     "[cache]\npack_seconds = -1": r"pack_seconds must be positive, got -1",
     "[run\n": r"is not valid TOML: .*line 1",
 }
+
+
+def test_the_tasks_of_a_board_are_those_of_its_columns_unless_said(toml):
+    text = '[boards.mine]\ntitle = "Mine"\ncolumns = ["sf f1", "ks accuracy", "sf cer"]'
+    assert config.load(toml(text)).boards["mine"].tasks == ("sf", "ks")
 
 
 @pytest.mark.parametrize("text", MISTAKES)

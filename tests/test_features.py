@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from earbench import audio, clips, line
 from earbench import record as records
-from earbench import report as reports
+from earbench.boards import board
 from earbench.checks import upstream as check_upstream
 from earbench.cli import app
 from earbench.contract import Labels, Task
@@ -178,9 +178,9 @@ def test_supplied_features_stand_on_boards_with_a_footnote(task, run, filled, se
     record = run(f"features:{filled()}")
     plan = replace(settings.boards["demo"], corpus="published")
     whole = [one for one in record.facts["deviations"] if not one.startswith("partial")]
-    board = reports.board(plan, [replace(record, facts={**record.facts, "deviations": whole})])
-    assert [row["upstream"] for row in board.rows] == [f"features:{NAME}"]
-    assert any(note.startswith("features-supplied: ") for note in board.notes)
+    found = board(plan, [replace(record, facts={**record.facts, "deviations": whole})])
+    assert [row.upstream for row in found.rows] == [f"features:{NAME}"]
+    assert any(note.startswith("features-supplied: ") for note in found.notes)
 
 
 # ---- by anybody's program --------------------------------------------------------------------------------------------

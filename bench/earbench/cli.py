@@ -239,6 +239,7 @@ def report(
     with told(debug):
         from earbench import record as record_
         from earbench import report as reports
+        from earbench.selection import why_empty
 
         settings = settings_for(config, results)
         boards = boards_of(settings, board)
@@ -255,7 +256,7 @@ def report(
             print(json.dumps({"boards": [reports.plain(one) for one in boards]}, indent=1, ensure_ascii=False))
             return
         if not any(one.rows for one in boards):
-            print(reports.why_empty(record_.every(settings.results)))
+            print(why_empty(record_.every(settings.results)))
         for one in boards:
             if one.rows:
                 print(f"{one.plan.title}\n\n{reports.table(one)}\n")
@@ -387,12 +388,12 @@ def settings_for(path: Path | None, results: Path | None = None, cache: Path | N
 
 def boards_of(settings: Settings, name: str | None) -> list[Any]:
     """The boards asked for, built from the stored records."""
-    from earbench import record, report
+    from earbench import boards, record
 
     if name is not None and name not in settings.boards:
         raise RequestError(f"no board called '{name}'", f"known: {', '.join(settings.boards)}")
     records = record.every(settings.results)
-    return [report.board(plan, records) for plan in settings.boards.values() if name in (None, plan.name)]
+    return [boards.board(plan, records) for plan in settings.boards.values() if name in (None, plan.name)]
 
 
 def show(rows: list[dict[str, Any]], as_json: bool) -> None:

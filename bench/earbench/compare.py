@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from earbench.errors import RequestError
-from earbench.intervals import LEVEL, TOO_FEW
+from earbench.intervals import LEVEL
+from earbench.paired import contrasts, holm, part, samples
 from earbench.record import Record
-from earbench.report import countable, why_empty
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
+from earbench.selection import countable, list_of, newest_last, why_empty
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def compare(first: str, second: str, records: Iterable[Record]) -> list[Comparis
             for name, cell in zip((first, second), cells, strict=True)
         ]
         raise RequestError(f"'{first}' and '{second}' have no task in common", *had)
-    return holm([paired(cells[0][key], cells[1][key]) for key in shared])
+    return corrected([paired(cells[0][key], cells[1][key]) for key in shared])
 
 
 def newest(name: str, records: Sequence[Record]) -> dict[tuple[str, bool], Record]:
@@ -64,55 +62,47 @@ def newest(name: str, records: Sequence[Record]) -> dict[tuple[str, bool], Recor
     digests = {record.facts["upstream"]["digest"] for record in mine}
     if len(digests) > 1:
         raise RequestError(f"'{name}' stands for {len(digests)} different encoders: {', '.join(sorted(digests))}")
-    mine.sort(key=lambda record: (record.facts["task"]["version"], record.facts["provenance"]["when"], record.number))
-    return {(record.task, record.facts["task"]["demo"]): record for record in mine}
+    return {(record.task, record.facts["task"]["demo"]): record for record in sorted(mine, key=newest_last)}
 
 
 def paired(one: Record, other: Record) -> Comparison:
-    """Student's t test of the difference, whose error is that of its replicates: resample k is the same in both.
-
-    Few groups make the bootstrap's error too small by the square root of (n - 1) / n, which is put right, and the test
-    has n - 1 degrees of freedom. Several seeds add their own variance.
-    """
-    if one.facts["task"]["tested"] != other.facts["task"]["tested"]:
+    """Student's t test of the difference of their first scores (`earbench.paired`)."""
+    if list_of(one) != list_of(other):
         raise RequestError(
             f"{one.upstream} and {other.upstream} were tested on different lists of '{one.task}'",
             f"{one.path.name} and {other.path.name}: run one of them again",
         )
     name, score = next(iter(one.scores.items()))
-    if any(record.scores[name]["value"] is None for record in (one, other)):
-        raise RequestError(f"'{one.task}' has no value of {name} in {one.path.name} or {other.path.name}")
+    for record in (one, other):
+        if name not in record.scores or record.scores[name]["value"] is None:
+            raise RequestError(f"'{one.task}' has no value of {name} in {record.path.name}")
+    found = samples([one, other], name)
+    if found is None or not np.isfinite(found.replicates).any(axis=1).all():
+        raise RequestError(f"no replicates of {name} beside {one.path.name} or {other.path.name}")
+    test = contrasts([part(found)])
     ours, theirs = (float(record.scores[name]["value"]) for record in (one, other))
-    difference, groups = ours - theirs, int(score["groups"])
-    error = np.sqrt(_variance(one, other, name, groups) + sum(_between_seeds(record, name) for record in (one, other)))
-    low = high = p = None
-    if groups >= TOO_FEW and np.isfinite(error):
-        half = stats.t.ppf((1 + LEVEL) / 2, groups - 1) * error
-        low, high = float(difference - half), float(difference + half)
-        p = float(2 * stats.t.sf(abs(difference) / error, groups - 1)) if error else float(difference == 0)
+    difference, half, p = (float(values[0, 1]) for values in (test.difference, test.half_width(), test.p))
+    known = np.isfinite(p)
     gain = difference if score["better"] == "higher" else -difference
-    return Comparison(one.task, name, score["unit"], ours, theirs, difference, low, high, p, gain, groups)
+    return Comparison(
+        task=one.task,
+        score=name,
+        unit=score["unit"],
+        first=ours,
+        second=theirs,
+        difference=difference,
+        low=difference - half if known else None,
+        high=difference + half if known else None,
+        p=p if known else None,
+        gain=gain,
+        groups=found.groups,
+    )
 
 
-def _variance(one: Record, other: Record, name: str, groups: int) -> float:
-    differences: Array = one.replicates()[name].mean(0) - other.replicates()[name].mean(0)
-    found = differences[np.isfinite(differences)]
-    return float(found.var(ddof=1)) * groups / max(1, groups - 1) if len(found) > 1 else float("nan")
-
-
-def _between_seeds(record: Record, name: str) -> float:
-    values = [float(np.mean(folds)) for folds in record.scores[name]["per_seed"]]
-    return float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
-
-
-def holm(found: Sequence[Comparison]) -> list[Comparison]:
-    """The same comparisons with p values that hold for all of them together (Holm 1979)."""
-    tested = sorted((one.p, index) for index, one in enumerate(found) if one.p is not None)
-    corrected, floor = list(found), 0.0
-    for rank, (p, index) in enumerate(tested):
-        floor = max(floor, min(1.0, (len(tested) - rank) * p))
-        corrected[index] = replace(found[index], p=floor)
-    return corrected
+def corrected(found: Sequence[Comparison]) -> list[Comparison]:
+    """The same comparisons with p values that hold for all of them together."""
+    p = holm(np.array([np.nan if one.p is None else one.p for one in found]))
+    return [one if one.p is None else replace(one, p=float(value)) for one, value in zip(found, p, strict=True)]
 
 
 def rows(found: Sequence[Comparison], first: str, second: str) -> list[dict[str, Any]]:

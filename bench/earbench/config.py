@@ -2,13 +2,14 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import platformdirs
 
+from earbench import published
 from earbench.aggregates import AGGREGATES
 from earbench.errors import RequestError
 
@@ -22,6 +23,8 @@ class BoardPlan:
     """A board to draw: its tasks, and whose audio they are from ("published" corpora, or the "demo" corpus).
 
     `columns` are the scores shown, "task metric" (none: all there are), and `aggregates` what is made of a whole row.
+    `published` is a packaged table that stands beside it. `layers` asks for runs with that `--layers`; without it those
+    with the task's own count.
     """
 
     name: str
@@ -30,6 +33,8 @@ class BoardPlan:
     corpus: str = "published"
     columns: tuple[str, ...] = ()
     aggregates: tuple[str, ...] = ()
+    published: str = ""
+    layers: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,21 +159,35 @@ def _data_folder(text: str, home: Path | None) -> str:
 
 
 def _board(name: str, facts: dict[str, Any], source: Path | None) -> BoardPlan:
-    where, known = f"{source}: [boards.{name}]", ("title", "tasks", "corpus", "columns", "aggregates")
+    where, known = f"{source}: [boards.{name}]", [field.name for field in fields(BoardPlan) if field.name != "name"]
     for key in facts:
         if key not in known:
             raise RequestError(f"{where}: unknown key '{key}'", f"known: {', '.join(known)}")
-    title, tasks, corpus = facts.get("title"), facts.get("tasks"), facts.get("corpus", "published")
-    if not isinstance(title, str) or not _are_names(tasks):
-        raise RequestError(f"{where} needs a title and a list of tasks")
+    columns, title = facts.get("columns", []), facts.get("title")
+    if not _are_names(columns):
+        raise RequestError(f"{where}: columns are a list of 'TASK METRIC', got {columns!r}")
+    tasks = facts.get("tasks", list(dict.fromkeys(column.partition(" ")[0] for column in columns)))
+    if not isinstance(title, str) or not _are_names(tasks) or not tasks:
+        raise RequestError(f"{where} needs a title and a list of tasks or columns")
+    if not all(column.partition(" ")[0] in tasks for column in columns):
+        raise RequestError(f"{where}: columns are a list of 'TASK METRIC', of its tasks, got {columns!r}")
+    _check_names(facts, where)
+    rest: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    return BoardPlan(name, **rest | {"tasks": tuple(tasks)})
+
+
+def _check_names(facts: dict[str, Any], where: str) -> None:
+    """An error for a name in a board that nobody knows."""
+    corpus, aggregates = facts.get("corpus", "published"), facts.get("aggregates", [])
+    table, layers = facts.get("published", ""), facts.get("layers", "")
     if corpus not in CORPORA:
         raise RequestError(f"{where}: corpus {corpus!r} is not one of {', '.join(CORPORA)}")
-    columns, aggregates = facts.get("columns", []), facts.get("aggregates", [])
-    if not _are_names(columns) or not all(column.partition(" ")[0] in tasks for column in columns):
-        raise RequestError(f"{where}: columns are a list of 'TASK METRIC', of its tasks, got {columns!r}")
     if not _are_names(aggregates) or not set(aggregates) <= set(AGGREGATES):
         raise RequestError(f"{where}: aggregates {aggregates!r}: known are {', '.join(AGGREGATES)}")
-    return BoardPlan(name, title, tuple(tasks), corpus, tuple(columns), tuple(aggregates))
+    if table and table not in published.names():
+        raise RequestError(f"{where}: no published table {table!r}", f"known: {', '.join(published.names())}")
+    if not isinstance(layers, str):
+        raise RequestError(f"{where}: layers are what --layers takes, got {layers!r}")
 
 
 def _are_names(value: Any) -> TypeGuard[list[str]]:

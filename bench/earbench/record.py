@@ -12,6 +12,7 @@ from importlib import resources
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import filelock
 import jsonschema
@@ -58,6 +59,17 @@ class Record:
         """Bootstrap replicates of each score, [seed, 1000]."""
         with np.load(self._beside(".replicates.npz")) as arrays:
             return dict(arrays)
+
+    def replicates_of(self, score: str) -> np.ndarray[Any, Any] | None:
+        """Bootstrap replicates of one score, [seed, 1000]; None where the record has none."""
+        path = self._beside(".replicates.npz")
+        try:
+            with np.load(path) as arrays:
+                return np.asarray(arrays[score]) if score in arrays else None
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            raise BenchError(f"{path} cannot be read: {error}") from None
 
     def _beside(self, ending: str) -> Path:
         return self.path.with_name(self.path.stem + ending)

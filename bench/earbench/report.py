@@ -1,93 +1,134 @@
-"""Boards: stored records in, tables out. Nothing here trains or loads torch."""
+"""Boards as text: tables, Markdown, CSV and JSON, written beside the records. Nothing here trains or loads torch."""
 
 import csv
 import io
-import re
-from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
 from earbench import files
-from earbench.aggregates import AGGREGATES
-from earbench.config import BoardPlan
-from earbench.errors import BenchError
-from earbench.record import EXCLUDING, Record
+from earbench.boards import Board, Cell, Column, Row
+from earbench.selection import deviation_names
 
-RESTRICTED = re.compile(r"\bNC\b|non-?commercial|evaluation|research|unclear", re.IGNORECASE)
-"""Licences that do not allow every use, or of which nobody is sure."""
 DEMO_NOTE = (
     "Scores on the built-in demo corpus: for trying the program and catching regressions. They do not rank encoders."
 )
-
-
-@dataclass(frozen=True)
-class Board:
-    """One table: a row per encoder (name and weights), a column per score."""
-
-    plan: BoardPlan
-    rows: tuple[dict[str, Any], ...]
-    notes: tuple[str, ...]
-
-
-def board(plan: BoardPlan, records: Iterable[Record]) -> Board:
-    """The board of `plan`, best first by its first aggregate, else its first column.
-
-    Of several records of one cell the newest counts.
-    """
-    fitting = [record for record in records if _fits(record, plan)]
-    _check_repeats(fitting)
-    cells = {
-        (record.upstream, record.facts["upstream"]["digest"], record.task): record
-        for record in sorted(fitting, key=_age)
-    }
-    names = sorted({key[:2] for key in cells})
-    columns = _columns(plan, cells.values())
-    rows = _aggregated(plan, [_row(name, digest, columns, cells) for name, digest in names], cells)
-    notes = sorted({note for record in cells.values() for note in _notes(record)})
-    by = (*plan.aggregates, *columns)[0]
-    return Board(plan, tuple(sorted(rows, key=lambda row: _rank_key(row[by]))), tuple(notes))
+LEGEND = (
+    "Score, 95 % interval in brackets, mean ± standard deviation over folds where there are several; #rank: one more "
+    "than the number of encoders that are significantly better (paired test, Holm over the column), to the last rank "
+    "that the tests leave open. **Best**, *second best*."
+)
+NOT_RUN = "Published elsewhere and **not run again** here: no intervals, no ranks"
+SHOWN = ("parameters", "real_time_factor", "licence")
+"""The facts of an encoder that tables show; JSON has them all."""
+DIGITS = {"%": 2, "points": 1, "wins": 2}
+"""Decimals by unit; four for all other units."""
+MARKS = {"best": "**", "second": "*"}
 
 
 def markdown(board: Board) -> str:
     """The board as a Markdown page, for results/boards."""
     lines = [f"# {board.plan.title}", ""]
     lines += [DEMO_NOTE, ""] if board.plan.corpus == "demo" else []
-    lines += [table(board, "github"), "", "Score, 95 % interval in brackets.", ""]
-    lines += [f"* {note}" for note in board.notes]
-    return "\n".join(lines).rstrip() + "\n"
+    lines += [table(board, "github"), "", LEGEND, ""]
+    lines += [*(f"* {note}" for note in board.notes), ""] if board.notes else []
+    if board.published:
+        lines += ["## Published", "", f"{NOT_RUN}. Source: {board.published.source}.", ""]
+        lines += [_published(board, "github"), ""]
+    return "\n".join([*lines, f"`{signature(board)}`"]) + "\n"
 
 
 def table(board: Board, style: str = "simple") -> str:
     """The board as text; a missing score is a dash."""
     if not board.rows:
         return f"no records for the board '{board.plan.name}' yet"
-    shown = [{key: _cell(value) for key, value in row.items() if key not in ("digest",)} for row in board.rows]
+    marks = MARKS if style == "github" else {}
+    shown = [
+        {"upstream": _plain_text(row.upstream)}
+        | {column.title: cell_text(row.cells.get(column.title), marks) for column in board.columns}
+        | {name: _plain_text(row.facts[name]) for name in SHOWN}
+        for row in board.rows
+    ]
     return tabulate(shown, headers="keys", tablefmt=style, disable_numparse=True)
 
 
-def why_empty(records: Sequence[Record]) -> str:
-    """What to tell somebody whose boards are all empty."""
-    if not records:
-        return "no records yet: `bench run` makes them"
-    reasons = Counter(name for record in records for name in _deviation_names(record) if _excludes(name))
-    said = ", ".join(f"{name} ({count})" for name, count in reasons.items())
-    return f"{len(records)} records, none on a board" + (f": {said}" if said else "")
+def cell_text(cell: Cell | None, marks: Mapping[str, str]) -> str:
+    """A cell as a table shows it: value, interval, spread over folds and rank."""
+    if cell is None:
+        return "-"
+    value, _, interval = score_text(cell.score).partition(" ")
+    mark = marks.get(cell.mark or "", "")
+    spread = f"± {cell.spread:.{digits(cell.score)}f}" if cell.spread is not None else ""
+    standing = cell.standing
+    rank = f"#{standing.rank}" if standing else ""
+    rank += f"-{standing.worst}" if standing and standing.worst > standing.rank else ""
+    return " ".join(filter(None, (f"{mark}{value}{mark}", interval, spread, rank)))
+
+
+def score_text(score: Mapping[str, Any] | None) -> str:
+    """A score as a table shows it: value and interval, or a dash.
+
+    >>> score_text({"value": 41.383, "low": 39.6, "high": 43.1, "unit": "%"})
+    '41.38 [39.60, 43.10]'
+    """
+    if score is None or score["value"] is None:
+        return "-"
+    places = digits(score)
+    if score["low"] is None:
+        return f"{score['value']:.{places}f}"
+    return f"{score['value']:.{places}f} [{score['low']:.{places}f}, {score['high']:.{places}f}]"
+
+
+def digits(score: Mapping[str, Any]) -> int:
+    """How many decimals a score is shown with."""
+    return DIGITS.get(score["unit"], 4)
+
+
+def signature(board: Board) -> str:
+    """What made the board, in one line to paste into a paper: versions, tasks, effort, seeds and deviations."""
+    records = [cell.record for row in board.rows for cell in row.cells.values() if cell.record]
+    said = {
+        "earbench": {record.facts["provenance"]["earbench"] for record in records},
+        "tasks": {f"{record.task}-v{record.facts['task']['version']}" for record in records},
+        "corpus": {board.plan.corpus},
+        "effort": {record.facts["effort"] for record in records},
+        "seeds": {str(record.facts["seeds"]) for record in records},
+        "deviations": {name for record in records for name in deviation_names(record)} or {"none"},
+    }
+    return "|".join([f"board:{board.plan.name}", *(f"{key}:{','.join(sorted(one))}" for key, one in said.items())])
 
 
 def comma_separated(board: Board) -> str:
-    """The board as CSV with value, low and high of each score in columns of their own."""
-    scores = {key for row in board.rows for key, value in row.items() if isinstance(value, dict)}
-    flat = [_flat(row, scores) for row in board.rows]
-    header = list(dict.fromkeys(key for row in flat for key in row))
+    """The board as CSV: of each score value, low, high, the standard deviation over folds, rank and its worst."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, header or ["upstream"], lineterminator="\n")
+    rows = [_flat(row, board.columns) for row in board.rows]
+    writer = csv.DictWriter(out, rows[0] if rows else ["upstream"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flat)
+    writer.writerows(rows)
     return out.getvalue()
+
+
+def plain(board: Board) -> dict[str, Any]:
+    """The board as JSON data: per row and column the score with its rank, or null."""
+    return {
+        "name": board.plan.name,
+        "title": board.plan.title,
+        "rows": [
+            {"upstream": row.upstream, "digest": row.digest}
+            | {column.title: _plain_cell(row.cells.get(column.title)) for column in board.columns}
+            | dict(row.facts)
+            for row in board.rows
+        ],
+        "notes": list(board.notes),
+        "signature": signature(board),
+        "published": board.published
+        and {
+            "source": board.published.source,
+            "rows": [{"model": one.name, **one.scores} for one in board.published.rows],
+        },
+    }
 
 
 def write(boards: Sequence[Board], results: Path) -> list[Path]:
@@ -105,25 +146,6 @@ def differences(boards: Sequence[Board], results: Path) -> list[str]:
     ]
 
 
-def plain(board: Board) -> dict[str, Any]:
-    """The board as JSON data."""
-    return {"name": board.plan.name, "title": board.plan.title, "rows": list(board.rows), "notes": list(board.notes)}
-
-
-def score_text(score: Mapping[str, Any] | None) -> str:
-    """A score as a table shows it: value and interval, or a dash.
-
-    >>> score_text({"value": 41.383, "low": 39.6, "high": 43.1, "unit": "%"})
-    '41.38 [39.60, 43.10]'
-    """
-    if score is None or score["value"] is None:
-        return "-"
-    digits = 2 if score["unit"] == "%" else 4
-    if score["low"] is None:
-        return f"{score['value']:.{digits}f}"
-    return f"{score['value']:.{digits}f} [{score['low']:.{digits}f}, {score['high']:.{digits}f}]"
-
-
 def _pages(boards: Sequence[Board], results: Path) -> list[tuple[Path, str]]:
     folder = results / "boards"
     return [
@@ -134,129 +156,48 @@ def _pages(boards: Sequence[Board], results: Path) -> list[tuple[Path, str]]:
     ]
 
 
-def countable(record: Record) -> bool:
-    """Whether nothing keeps the record off the boards."""
-    return not any(_excludes(name) for name in _deviation_names(record))
+def _published(board: Board, style: str) -> str:
+    """The published rows under the board's own columns, in the digits they were published with."""
+    columns = [column.title for column in board.columns if column.task]
+    rows = board.published.rows if board.published else ()
+    shown = [[one.name, *(one.scores.get(title, "-") for title in columns)] for one in rows]
+    return tabulate(shown, headers=["published model", *columns], tablefmt=style, disable_numparse=True)
 
 
-def _fits(record: Record, plan: BoardPlan) -> bool:
-    facts = record.facts
-    return record.task in plan.tasks and facts["task"]["demo"] == (plan.corpus == "demo") and countable(record)
-
-
-def _deviation_names(record: Record) -> list[str]:
-    return [deviation.split(":")[0] for deviation in record.facts["deviations"]]
-
-
-def _excludes(name: str) -> bool:
-    """Whether a deviation keeps a record off the boards; the others are footnotes."""
-    return name in EXCLUDING or name.startswith("layers-")
-
-
-def _age(record: Record) -> tuple[Any, ...]:
-    """Oldest first: task version, then time of the run, then number."""
-    return (record.facts["task"]["version"], record.facts["provenance"]["when"], record.number)
-
-
-def _check_repeats(records: Iterable[Record]) -> None:
-    """Two records of one plan that differ under equal versions and device point at a fault; the board says so."""
-    seen: dict[tuple[Any, ...], Record] = {}
-    for record in records:
-        provenance = record.facts["provenance"]
-        same = (provenance[key] for key in ("versions", "device", "device_name", "threads"))
-        key = (record.facts["plan"]["id"], *map(str, same))
-        other = seen.setdefault(key, record)
-        if any(
-            record.scores[name]["value"] != other.scores[name]["value"] for name in {*record.scores} & {*other.scores}
-        ):
-            raise BenchError(
-                f"two records of one plan differ: {other.path.name} and {record.path.name}",
-                "same versions, same device: one of them was changed, or something is not deterministic",
-            )
-
-
-def _notes(record: Record) -> list[str]:
-    """Footnotes: how it differs from the protocol, weights that may not be used freely, supervision."""
-    upstream = record.facts["upstream"]
-    name, licence, pretraining = upstream["name"], upstream["licence"], upstream.get("pretraining")
-    restricted = [f"{name}: licence of the weights: {licence}"] if RESTRICTED.search(licence) else []
-    supervised = [f"{name}: pretrained with supervision"] if pretraining == "supervised" else []
-    return [*record.facts["deviations"], *restricted, *supervised]
-
-
-def _columns(plan: BoardPlan, records: Iterable[Record]) -> dict[str, tuple[str, str]]:
-    """The task and metric of each score column. A task that nobody was scored on yet has one column without scores."""
-    if plan.columns:
-        return {column: (column.partition(" ")[0], column.partition(" ")[2]) for column in plan.columns}
-    found: dict[str, dict[str, None]] = {task: {} for task in plan.tasks}
-    for record in records:
-        found[record.task] |= dict.fromkeys(record.scores)
-    return {
-        f"{task} {metric}".rstrip(): (task, metric) for task, metrics in found.items() for metric in metrics or [""]
+def _plain_cell(cell: Cell | None) -> dict[str, Any] | None:
+    """A cell as JSON: the score, its folds, and where it stands."""
+    if cell is None:
+        return None
+    standing = cell.standing
+    said = {key: value for key, value in cell.score.items() if key != "per_seed"}
+    return said | {
+        "folds": list(cell.folds),
+        "fold_std": cell.spread,
+        "rank": standing and standing.rank,
+        "rank_worst": standing and standing.worst,
+        "mark": cell.mark,
+        "notes": list(cell.notes),
     }
 
 
-def _row(
-    name: str, digest: str, columns: Mapping[str, tuple[str, str]], cells: Mapping[tuple[str, str, str], Record]
-) -> dict[str, Any]:
-    found = {key[2]: record for key, record in cells.items() if key[:2] == (name, digest)}
-    scores = {
-        title: found[task].scores.get(metric) if task in found else None for title, (task, metric) in columns.items()
-    }
-    upstream = next(iter(found.values())).facts["upstream"]
-    costs = [record.facts["cost"]["real_time_factor"] for record in found.values()]
-    cost = {"real_time_factor": max((cost for cost in costs if cost is not None), default=None)}
-    facts = {"parameters": upstream["parameters"], **cost, "licence": upstream["licence"]}
-    return {"upstream": name, "digest": digest, **scores, **facts}
+def _flat(row: Row, columns: Sequence[Column]) -> dict[str, Any]:
+    found: dict[str, Any] = {"upstream": row.upstream, "digest": row.digest}
+    for column in columns:
+        found |= dict(_parts(column.title, row.cells.get(column.title)))
+    return found | dict(row.facts)
 
 
-def _aggregated(
-    plan: BoardPlan, rows: Sequence[dict[str, Any]], cells: Mapping[tuple[str, str, str], Record]
-) -> list[dict[str, Any]]:
-    """Rows with the board's aggregates behind the encoder's name."""
-    scores = [
-        {
-            (key[2], metric): score["value"]
-            for key, record in cells.items()
-            if key[:2] == (row["upstream"], row["digest"])
-            for metric, score in record.scores.items()
-            if score["value"] is not None
-        }
-        for row in rows
-    ]
-    made = {name: AGGREGATES[name](scores) for name in plan.aggregates}
-    names = ("upstream", "digest")
-    return [
-        {name: row[name] for name in names} | {name: values[number] for name, values in made.items()} | row
-        for number, row in enumerate(rows)
-    ]
+def _parts(title: str, cell: Cell | None) -> Iterator[tuple[str, Any]]:
+    said = _plain_cell(cell) or {}
+    yield title, said.get("value")
+    for key in ("low", "high", "fold_std", "rank", "rank_worst"):
+        yield f"{title} {key.replace('_', ' ')}", said.get(key)
 
 
-def _rank_key(score: float | Mapping[str, Any] | None) -> tuple[bool, float]:
-    """Best first; rows without a score come last. Of an aggregate more is better."""
-    if isinstance(score, float):
-        return False, -score
-    if score is None or score["value"] is None:
-        return True, 0.0
-    return False, -score["value"] if score["better"] == "higher" else score["value"]
-
-
-def _cell(value: Any) -> str:
+def _plain_text(value: Any) -> str:
+    """A fact as a table shows it; text cannot break the table."""
     if value is None:
         return "-"
-    if isinstance(value, dict):
-        return score_text(value)
     if isinstance(value, float):
         return f"{value:.2g}"
     return f"{value:,}" if isinstance(value, int) else " ".join(str(value).split()).replace("|", "\\|")
-
-
-def _flat(row: Mapping[str, Any], scores: Container[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in row.items():
-        if key in scores:
-            parts = value or {"value": None, "low": None, "high": None}
-            found |= {key: parts["value"], f"{key} low": parts["low"], f"{key} high": parts["high"]}
-        else:
-            found[key] = value
-    return found

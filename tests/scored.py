@@ -20,7 +20,7 @@ def hits(shares, each=4):
 
 def rows(found, prefix="p"):
     """Rows of hits [group, clip]."""
-    names = np.repeat([f"{prefix}{number}" for number in range(len(found))], found.shape[1])
+    names = np.repeat([f"{prefix}{number:04}" for number in range(len(found))], found.shape[1])
     return Rows(tuple(map(str, range(found.size))), tuple((name,) for name in names), {"hit": found.flatten()})
 
 

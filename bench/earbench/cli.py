@@ -256,7 +256,7 @@ def report(
             print(json.dumps({"boards": [reports.plain(one) for one in boards]}, indent=1, ensure_ascii=False))
             return
         if not any(one.rows for one in boards):
-            print(why_empty(record_.every(settings.results)))
+            print(why_empty(list(record_.briefly(settings.results))))
         for one in boards:
             if one.rows:
                 print(f"{one.plan.title}\n\n{reports.table(one)}\n")
@@ -392,7 +392,7 @@ def boards_of(settings: Settings, name: str | None) -> list[Any]:
 
     if name is not None and name not in settings.boards:
         raise RequestError(f"no board called '{name}'", f"known: {', '.join(settings.boards)}")
-    records = record.every(settings.results)
+    records = list(record.briefly(settings.results))
     return [boards.board(plan, records) for plan in settings.boards.values() if name in (None, plan.name)]
 
 

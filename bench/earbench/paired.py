@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from earbench.intervals import LEVEL, TOO_FEW
+from earbench.intervals import LEVEL, TOO_FEW, critical
 from earbench.record import Record
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -58,7 +57,7 @@ class Contrasts:
 
     def half_width(self) -> Array:
         """Half of the 95 % interval of every difference."""
-        return np.asarray(stats.t.ppf((1 + LEVEL) / 2, self.freedom) * self.error)
+        return critical(self.freedom) * self.error
 
 
 @dataclass(frozen=True)
@@ -112,11 +111,13 @@ def part(found: Samples) -> Part:
 
 def contrasts(parts: Sequence[Part]) -> Contrasts:
     """Every encoder against every other on the sum of `parts`, whose test lists are taken as independent."""
+    from scipy import special  # not at the top: `bench report` without records answers at once
+
     values = np.sum([one.values for one in parts], axis=0)
     variance, freedom = pooled([one.between for one in parts], [one.freedom for one in parts])
     difference, error = values[:, None] - values, np.sqrt(variance)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2 * stats.t.sf(np.abs(difference) / error, freedom)
+        p = 2 * special.stdtr(freedom, -np.abs(difference) / error)
     p = np.where(error == 0, (difference == 0).astype(float), p)
     if min(one.groups for one in parts) < TOO_FEW:
         p = np.full_like(p, np.nan)

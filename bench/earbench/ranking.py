@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from earbench.aggregates import AGGREGATES
-from earbench.intervals import LEVEL, TOO_FEW
+from earbench.intervals import TOO_FEW, critical
 from earbench.paired import Part, Samples, Standing, contrasts, part, pooled, samples, standings, weighted
 from earbench.record import Record
 
@@ -60,5 +59,5 @@ def _halves(parts: Sequence[Part]) -> list[float | None]:
     variance, freedom = pooled([one.own for one in parts], [one.freedom for one in parts])
     if min(one.groups for one in parts) < TOO_FEW:
         return [None] * len(variance)
-    halves = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(variance)
+    halves = critical(freedom) * np.sqrt(variance)
     return [float(half) if np.isfinite(half) else None for half in halves]

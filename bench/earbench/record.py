@@ -25,6 +25,9 @@ SCHEMA = 1
 EXCLUDING = ("partial", "quick", "bf16")
 """Deviations that keep a record off the boards, as other layers than the task's do; all others are footnotes."""
 
+LONG = ("recipe", "search", "labels", "decoding", "columns", "notes")
+"""What a record says of how its heads were found; boards show none of it."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -116,6 +119,15 @@ def find(results: Path, plan: str) -> list[Record]:
 def every(results: Path) -> list[Record]:
     """All records under `results`, in the order of their paths."""
     return [read(path) for path in sorted((results / "records").glob("*/*/*.json"))]
+
+
+def briefly(results: Path) -> Iterator[Record]:
+    """All records, without what no board shows: of thousands the whole facts would fill the memory."""
+    for path in sorted((results / "records").glob("*/*/*.json")):
+        facts = read(path).facts
+        kept = {key: value for key, value in facts.items() if key not in LONG}
+        plan, layers = {"id": facts["plan"]["id"]}, {"choice": facts["layers"].get("choice")}
+        yield Record(path, kept | {"plan": plan, "layers": layers})
 
 
 def read(path: Path) -> Record:

@@ -1,9 +1,9 @@
-"""How often 95 % intervals hold the truth, and how often equal encoders seem to differ: `python benchmarks/coverage.py`.
+"""How often intervals hold the truth, and how often equal encoders seem to differ: `python benchmarks/coverage.py`.
 
 Ten thousand simulated test sets for every number of speakers, who differ in how well they are understood (beta
-distributions), eight clips of each. "plain" are the bootstrap's 2.5 and 97.5 percentiles, "interval" is what the program
-reports, "alarms" the share of paired tests at 5 % that prefer one of two encoders of equal accuracy, which find the same
-speakers hard and each some of its own.
+distributions), eight clips of each. "plain" are the bootstrap's 2.5 and 97.5 percentiles, "interval" is what the
+program reports, "alarms" the share of paired tests at 5 % that prefer one of two encoders of equal accuracy, which find
+the same speakers hard and each some of its own.
 """
 
 import numpy as np

@@ -230,6 +230,7 @@ def extract(
 def report(
     board: Annotated[str | None, typer.Option(help="One board; all of them if not given.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Fail if the stored boards differ from the records.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables and write nothing.")] = False,
     results: Results = None,
     config: Config = None,
     json_: Json = False,
@@ -243,6 +244,11 @@ def report(
 
         settings = settings_for(config, results)
         boards = boards_of(settings, board)
+        if latex:
+            from earbench.latex import latex as in_latex
+
+            print("\n".join(in_latex(one) for one in boards if one.rows), end="")
+            return
         if check:
             differing = reports.differences(boards, settings.results)
             if differing:
@@ -259,7 +265,7 @@ def report(
             print(why_empty(list(record_.briefly(settings.results))))
         for one in boards:
             if one.rows:
-                print(f"{one.plan.title}\n\n{reports.table(one)}\n")
+                print(f"{one.plan.title}\n\n{reports.table(one)}\n\n{reports.signature(one)}\n")
         for path in written:
             print(f"written: {path}", file=sys.stderr)
 

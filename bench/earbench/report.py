@@ -20,7 +20,7 @@ LEGEND = (
     "than the number of encoders that are significantly better (paired test, Holm over the column), to the last rank "
     "that the tests leave open. **Best**, *second best*."
 )
-NOT_RUN = "Published elsewhere and **not run again** here: no intervals, no ranks"
+NOT_RUN = "Published elsewhere, not run again here: no intervals, no ranks"
 SHOWN = ("parameters", "real_time_factor", "licence")
 """The facts of an encoder that tables show; JSON has them all."""
 DIGITS = {"%": 2, "points": 1, "wins": 2}

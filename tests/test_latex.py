@@ -1,0 +1,71 @@
+"""A board as a LaTeX table: marks, escapes, gaps and published rows."""
+
+import pytest
+from fitting import record_facts, score
+from typer.testing import CliRunner
+
+from earbench import record as records
+from earbench.boards import board
+from earbench.cli import app
+from earbench.config import BoardPlan
+from earbench.latex import escaped, latex
+from earbench.record import Record
+
+PLAN = BoardPlan("two", "Two", ("ks", "asr"), columns=("ks accuracy", "asr wer"))
+
+
+@pytest.fixture
+def table(tmp_path):
+    facts = [
+        record_facts("a_b & {c}", accuracy=80.0),
+        record_facts("second", accuracy=70.0),
+        record_facts("third", accuracy=60.0),
+        record_facts("third", "asr", scores={"wer": score(9.0, better="lower")}),
+    ]
+    return latex(board(PLAN, [Record(tmp_path / f"{number}-1.json", one) for number, one in enumerate(facts)]))
+
+
+def test_the_table_is_the_board(table):
+    """Expected: written by hand."""
+    assert table.splitlines()[1:] == [
+        r"\begin{tabular}{lrr}",
+        r"\toprule",
+        r"encoder & ks accuracy $\uparrow$ & asr wer $\downarrow$ \\",
+        r"\midrule",
+        r"a\_b \& \{c\} & \textbf{80.00} {\scriptsize [79.00, 81.00]} & -- \\",
+        r"second & \underline{70.00} {\scriptsize [69.00, 71.00]} & -- \\",
+        r"third & 60.00 {\scriptsize [59.00, 61.00]} & 9.00 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def test_the_signature_is_a_comment_above(table):
+    assert table.splitlines()[0] == (
+        "% board:two|earbench:0.1.0|tasks:asr-v1,ks-v1|corpus:published|effort:standard|seeds:1|deviations:early-stop"
+    )
+
+
+def test_published_rows_stand_apart(tmp_path):
+    plan = BoardPlan("superb", "SUPERB", ("ks",), columns=("ks accuracy",), published="superb")
+    lines = latex(board(plan, [Record(tmp_path / "x-1.json", record_facts())])).splitlines()
+    apart = lines.index(r"\midrule", 5)
+    assert "not run again" in lines[apart + 1]
+    assert r"HuBERT Base & 96.30 \\" in lines[apart:]
+    assert "HuBERT" not in "".join(lines[:apart])
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [("a\\b", r"a\textbackslash{}b"), ("~^", r"\textasciitilde{}\textasciicircum{}"), ("x\n$#%", r"x \$\#\%")],
+)
+def test_what_means_something_to_latex_is_escaped(text, safe):
+    assert escaped(text) == safe
+
+
+def test_the_command_prints_the_table_and_writes_nothing(tmp_path):
+    records.write(tmp_path, record_facts(), [], {})
+    said = CliRunner().invoke(app, ["report", "--board", "superb", "--latex", "--results", str(tmp_path)])
+    assert said.exit_code == 0
+    assert said.stdout.count(r"\begin{tabular}") == 1
+    assert not (tmp_path / "boards").exists()

@@ -1,6 +1,4 @@
-"""Records of made-up test sets, with replicates made as a run makes them."""
-
-from collections.abc import Sequence
+"""Records of made-up test sets, with rows and replicates made as a run makes them."""
 
 import numpy as np
 from fitting import record_facts
@@ -8,6 +6,7 @@ from fitting import record_facts
 from earbench import intervals
 from earbench import record as records
 from earbench.contract import Rows
+from earbench.files import digest_of
 from earbench.kit.metrics.accuracy import ACCURACY
 from earbench.kit.seeds import generator
 
@@ -18,25 +17,30 @@ def hits(shares, each=4):
     return (random.random((len(shares), each)) < np.asarray(shares)[:, None]).astype(float)
 
 
-def rows(found, prefix="p"):
+def rows(found, prefix=""):
     """Rows of hits [group, clip]."""
     names = np.repeat([f"{prefix}{number:04}" for number in range(len(found))], found.shape[1])
-    return Rows(tuple(map(str, range(found.size))), tuple((name,) for name in names), {"hit": found.flatten()})
+    ids = tuple(f"{prefix}clip{number}" for number in range(found.size))
+    return Rows(ids, tuple((str(name),) for name in names), {"hit": found.flatten()})
 
 
-def store(results, upstream, task="ks", tested="0" * 16, folds: Sequence = (), seeds: Sequence = (), **changes):
-    """Write a record whose `accuracy` is that of hits [group, clip]: of each of `folds`, or of each of `seeds`."""
-    by_seed = [[one] for one in seeds] or [list(folds)]
-    version = changes.get("version", 1)
-    samples = [
-        [
-            intervals.sample(ACCURACY, rows(found, f"{number}-"), task, version, tested, number)
-            for number, found in enumerate(one)
-        ]
-        for one in by_seed
-    ]
-    facts = record_facts(upstream, task, tested=tested, **changes)
+def store(results, upstream, task="ks", tested=None, folds=(), seeds=(), census=None, **changes):
+    """Write a record whose `accuracy` is that of hits [group, clip]: of each of `folds`, or of one fold with each of
+    `seeds`. `tested` replaces the digest of its test list.
+    """
+    by_seed = [[rows(one, "0-")] for one in seeds] or [[rows(one, f"{fold}-") for fold, one in enumerate(folds)]]
+    lists = {f"fold{fold}": sorted(zip(one.ids, one.groups, strict=True)) for fold, one in enumerate(by_seed[0])}
+    facts = record_facts(upstream, task, tested=tested or digest_of(lists), **changes)
+    names = (task, facts["task"]["version"], facts["task"]["tested"])
+    samples = [[intervals.sample(ACCURACY, one, *names, fold) for fold, one in enumerate(folds_)] for folds_ in by_seed]
+    facts["task"] |= {"census": census} if census else {}
     facts["seeds"] = len(by_seed)
     facts["scores"] = {"accuracy": intervals.interval(ACCURACY, samples)}
     facts["scores"]["accuracy"]["per_seed"] = [[fold.value for fold in one] for one in samples]
-    return records.write(results, facts, [], {"accuracy": intervals.replicates(samples)})
+    said = (
+        line
+        for seed, folds_ in enumerate(by_seed)
+        for fold, one in enumerate(folds_)
+        for line in records.plain_rows(f"fold{fold}", seed, one.ids, one.groups, one.arrays)
+    )
+    return records.write(results, facts, said, {"accuracy": intervals.replicates(samples)})

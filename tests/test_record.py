@@ -109,7 +109,7 @@ def test_replicates_give_the_interval_again(record):
     found = record.replicates()
     assert set(found) == set(record.scores)
     for name, stored in record.scores.items():
-        outside = tail([stored["groups"]])
+        outside = tail(stored["groups"])
         low, high = np.quantile(found[name][0], [outside, 1 - outside])
         assert (stored["low"], stored["high"]) == (low, high)
         assert found[name].dtype == np.float64

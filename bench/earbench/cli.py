@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="The feature store: what is in it, is it sound, make it smaller.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
+schema_app = typer.Typer(help="The JSON Schemas of what is stored.", no_args_is_help=True)
+app.add_typer(schema_app, name="schema")
 
 WIDE = 10_000
 """The width of a table that goes to a file or another program: all of it."""
@@ -330,6 +332,14 @@ def doctor(config: Config = None, json_: Json = False, debug: Debug = False) -> 
         rows = diagnose(settings_for(config))
         show(rows, json_)
         raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
+
+
+@schema_app.command("record")
+def schema_record() -> None:
+    """The JSON Schema of a record."""
+    from earbench.record import schema
+
+    print(json.dumps(schema(), indent=1))
 
 
 @cache_app.command("ls")

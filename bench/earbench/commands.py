@@ -12,6 +12,7 @@ from tabulate import tabulate
 from earbench import cells, registry, report, store
 from earbench import record as records
 from earbench.checks import Finding
+from earbench.checks import record as check_record
 from earbench.checks import task as check_task
 from earbench.checks import upstream as check_upstream
 from earbench.config import Settings
@@ -133,9 +134,8 @@ def _duration(seconds: float) -> str:
 def findings(upstream: str | None, task: str | None, record: Path | None) -> list[dict[str, Any]]:
     """What the checks found, one row per check."""
     if record is not None:
-        problems = list(records.problems_of(records.read(record).facts))
-        return [{"check": "valid record", "ok": not problems, "detail": "; ".join(problems)}]
-    if upstream is not None:
+        found = check_record.run(records.read(record))
+    elif upstream is not None:
         encoder, loaded = checkable(upstream)
         found = [*loaded, *check_upstream.run(encoder)]
     else:

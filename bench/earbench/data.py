@@ -32,7 +32,8 @@ class Place:
 class Prepared:
     """The folds of a task with every duration filled in, and the content digest of every audio file.
 
-    `arrays` are the digests of features that were computed elsewhere, by the key of the clip they are of.
+    `arrays` are the digests of features that were computed elsewhere, by the key of the clip they are of. `census` is
+    what the corpus holds, before anything is cut or left out.
     """
 
     folds: tuple[Fold, ...]
@@ -41,6 +42,7 @@ class Prepared:
     deviations: tuple[str, ...]
     notes: tuple[str, ...] = ()
     arrays: Mapping[str, str] = field(default_factory=dict)
+    census: Mapping[str, int] = field(default_factory=dict)
 
     def clips(self) -> list[Clip]:
         """Every clip of every fold once, with k-fold repeats taken together."""
@@ -104,6 +106,7 @@ def prepare(
 ) -> Prepared:
     """The task's folds, counted against the published census, decoded once and fingerprinted."""
     folds = folds_of(task, card, place)
+    census = dict(task.census(folds))
     differences = census_differences(task, folds, place)
     if differences and not partial:
         raise MissingCorpus(
@@ -123,6 +126,7 @@ def prepare(
         place,
         ("partial",) if differences and not place.demo else (),
         tuple(_left_out(task, *pair) for pair in zip(measured, kept, strict=True) if pair[0] != pair[1]),
+        census=census,
     )
 
 

@@ -64,6 +64,7 @@ def facts(
             "demo": prepared.place.demo,
             "verified": card.verified,
             "tested": _tested(measured),
+            "census": dict(prepared.census),
         },
         "effort": plan.effort,
         "seeds": plan.seeds,

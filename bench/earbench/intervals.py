@@ -91,7 +91,7 @@ def _limits(
     if sum(counts) < TOO_FEW:
         return f"none: {sum(counts)} group{'' if sum(counts) == 1 else 's'}", None, None
     if min(counts) >= FEW and len(samples) == 1:
-        kind, (low, high) = "bootstrap", _percentiles(_mean_replicates(samples[0]), tail(counts))
+        kind, (low, high) = "bootstrap", _percentiles(_mean_replicates(samples[0]), tail(sum(counts), len(counts)))
     else:
         half = _half_width(samples, values)
         kind, (low, high) = "t", np.clip([value - half, value + half], *metric.bounds)
@@ -100,19 +100,19 @@ def _limits(
     return kind, min(float(low), value), max(float(high), value)
 
 
-def tail(counts: Sequence[int]) -> float:
-    """The share of resamples that an interval leaves out at either end, from the number of groups in each fold.
+def tail(groups: int, folds: int = 1) -> float:
+    """The share of resamples that an interval leaves out at either end, where `folds` have so many groups together.
 
     The plain 2.5 % covers too little: resamples vary less than groups do, by (n - 1) / n, and their ends are those of a
     normal distribution and not Student's t. Both are put right in the share (Hesterberg 2015, expanded percentiles).
 
-    >>> round(tail([20]), 4), round(tail([1000]), 4)
+    >>> round(tail(20), 4), round(tail(1000), 4)
     (0.0159, 0.0248)
     """
     from scipy import special
 
-    freedom = sum(counts) - len(counts)
-    return float(special.ndtr(-np.sqrt(sum(counts) / freedom) * critical(freedom)))
+    freedom = groups - folds
+    return float(special.ndtr(-np.sqrt(groups / freedom) * critical(freedom)))
 
 
 def _percentiles(replicates: Array, outside: float) -> Array:

@@ -1,0 +1,114 @@
+"""What a record promises, and what its files say about each other: an importer refuses one that does not hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from earbench import files, registry
+from earbench.checks import Finding, Verdict, attempt
+from earbench.demo import build as demo
+from earbench.errors import UnknownName
+from earbench.intervals import REPLICATES, tail
+from earbench.record import Record, problems_of
+
+CLOSE = 1e-9
+"""How far limits may lie from what the replicates say, relative to them: processors add in different orders."""
+
+
+def run(record: Record) -> list[Finding]:
+    """One finding per check, in the order of `CHECKS`; one that does not fit the schema is not looked at further."""
+    first = attempt(valid_record, record)
+    return [first, *(attempt(check, record) for check in CHECKS)] if first.ok else [first]
+
+
+def valid_record(record: Record) -> Verdict:
+    """It fits the schema, every score lies within its bounds, and its interval around it."""
+    problems = list(problems_of(record.facts))
+    return not problems, "; ".join(problems)
+
+
+def rows_are_of_the_stated_test_list(record: Record) -> Verdict:
+    """Every seed said something of every unit of every fold once, and these are the units that the record names."""
+    rows = record.rows()
+    units: dict[tuple[str, int], list[Any]] = {}
+    for row in rows:
+        units.setdefault((row["fold"], row["seed"]), []).append((row["id"], tuple(row["groups"])))
+    lists: dict[str, list[Any]] = {}
+    for (fold, seed), found in units.items():
+        if lists.setdefault(fold, sorted(found)) != sorted(found) or len(set(found)) != len(found):
+            return False, f"seed {seed} of {fold} has other units than the first seed, or one of them twice"
+    seeds = {seed for _, seed in units}
+    if len(seeds) != record.facts["seeds"] or len(units) != len(seeds) * len(lists):
+        return False, f"rows of {len(seeds)} seeds, the record says {record.facts['seeds']}"
+    if files.digest_of(lists) != record.facts["task"].get("tested"):
+        return False, "the units and groups of the rows are not those that the record says it was tested on"
+    groups = sum(len({name for _, names in found for name in names}) for found in lists.values())
+    stated = {score["groups"] for score in record.scores.values()}
+    if stated != {groups}:
+        return False, f"rows of {groups} groups, the scores say {', '.join(map(str, sorted(stated)))}"
+    return True, f"{len(rows):,} rows, {groups} groups"
+
+
+def replicates_give_the_intervals(record: Record) -> Verdict:
+    """Every score with a value has 1,000 replicates per seed, and a bootstrap interval is what they say."""
+    for name, score in record.scores.items():
+        found = record.replicates_of(name)
+        if score["value"] is None:
+            continue
+        seeds = len(score.get("per_seed") or [0])
+        if found is None or found.shape != (seeds, REPLICATES):
+            shape = "none" if found is None else " x ".join(map(str, found.shape))
+            return False, f"{name}: {seeds} x {REPLICATES} replicates expected, found {shape}"
+        if score["interval"] == "bootstrap" and (problem := _interval_problem(score, found[0])):
+            return False, f"{name}: {problem}"
+        mean = np.mean([np.mean(folds) for folds in score.get("per_seed") or [[score["value"]]]])
+        if not math.isclose(mean, score["value"], rel_tol=CLOSE, abs_tol=CLOSE):
+            return False, f"{name}: {score['value']} is not the mean of its seeds and folds, {mean}"
+    return True, f"{len(record.scores)} scores"
+
+
+def counts_are_the_published_ones(record: Record) -> Verdict:
+    """A corpus that is not declared partial has as many clips as published, as far as the task is installed here."""
+    task, names = record.facts["task"], {one.split(":")[0] for one in record.facts["deviations"]}
+    counts = task.get("census")
+    if "partial" in names or counts is None:
+        return True, "not checked: " + ("the corpus is partial" if "partial" in names else "the record has no counts")
+    try:
+        card = registry.load("task", task["name"]).card
+    except UnknownName:
+        return True, f"not checked: no task '{task['name']}' is installed here"
+    if card.version != task["version"]:
+        return True, f"not checked: version {card.version} is installed here"
+    expected = demo.census(card.corpus.id, card.name) if task["demo"] else card.corpus.counts
+    differing = _differing(expected, counts)
+    return not differing, "; ".join(differing) or f"{len(counts)} counts"
+
+
+def _interval_problem(score: Mapping[str, Any], replicates: np.ndarray[Any, Any]) -> str:
+    """Why the limits are not those of the replicates; empty if they are."""
+    known = replicates[np.isfinite(replicates)]
+    outside = tail(score["groups"], len(score["per_seed"][0]))
+    low, high = np.quantile(known, [outside, 1 - outside])
+    expected: Sequence[float] = (min(low, score["value"]), max(high, score["value"]))
+    if np.allclose([score["low"], score["high"]], expected, rtol=CLOSE, atol=CLOSE):
+        return ""
+    return f"[{score['low']}, {score['high']}] is not what its replicates say, [{expected[0]}, {expected[1]}]"
+
+
+def _differing(expected: Mapping[str, int], found: Mapping[str, int]) -> list[str]:
+    return [
+        f"{key}: published {expected.get(key, 0):,}, the record says {found.get(key, 0):,}"
+        for key in dict.fromkeys((*expected, *found))
+        if expected.get(key, 0) != found.get(key, 0)
+    ]
+
+
+CHECKS: tuple[Callable[[Record], Verdict], ...] = (
+    rows_are_of_the_stated_test_list,
+    replicates_give_the_intervals,
+    counts_are_the_published_ones,
+)

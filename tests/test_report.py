@@ -1,8 +1,10 @@
 import csv
 import io
+import json
 
 import pytest
 from fitting import record_facts, score
+from scored import hits, store
 
 from earbench import api
 from earbench import record as records
@@ -11,7 +13,17 @@ from earbench.boards import board
 from earbench.config import BoardPlan
 from earbench.errors import BenchError
 from earbench.record import Record
-from earbench.report import comma_separated, differences, markdown, plain, score_text, table, write
+from earbench.report import (
+    cell_text,
+    comma_separated,
+    differences,
+    markdown,
+    plain,
+    score_text,
+    signature,
+    table,
+    write,
+)
 
 PLAN = BoardPlan("superb", "SUPERB", ("ks", "sid"))
 KS = BoardPlan("words", "Words", ("ks",))
@@ -244,6 +256,53 @@ def test_a_board_as_json_has_its_name_and_rows(records_of):
     found = plain(board(KS, records_of(record_facts())))
     assert (found["name"], found["title"]) == ("words", "Words")
     assert found["rows"][0]["ks accuracy"]["value"] == 80.0
+    assert found["rows"][0]["ks accuracy"]["rank"] is None  # there is nobody else
+    json.dumps(found)
+
+
+def test_a_cell_shows_value_interval_spread_over_folds_and_rank(tmp_path):
+    for name, share in (("good", 0.9), ("bad", 0.3), ("bad_too", 0.31)):
+        store(tmp_path, name, folds=[hits([share + fold / 1000] * 30) for fold in range(5)])
+    found = board(KS, records.briefly(tmp_path))
+    for row, rank in zip(found.rows, ("#1", "#2-3", "#2-3"), strict=True):
+        cell = row.cells["ks accuracy"]
+        assert cell_text(cell, {}) == f"{score_text(cell.score)} ± {cell.spread:.2f} {rank}"
+    text = markdown(found)
+    assert f"| **{found.rows[0].cells['ks accuracy'].value:.2f}** [" in text
+    assert f"| *{found.rows[1].cells['ks accuracy'].value:.2f}* [" in text
+
+
+def test_published_rows_have_a_table_of_their_own_that_says_nobody_ran_them_here(records_of):
+    plan = BoardPlan("superb", "SUPERB", ("ks", "sid"), columns=("ks accuracy", "sid accuracy"), published="superb")
+    found = board(plan, records_of(record_facts()))
+    ours, theirs = markdown(found).split("## Published")
+    assert "HuBERT" not in ours
+    assert "not run again here" in theirs
+    (line,) = [line for line in theirs.splitlines() if line.startswith("| HuBERT Base")]
+    assert [cell.strip() for cell in line.strip("|").split("|")] == ["HuBERT Base", "96.30", "81.42"]
+    assert "HuBERT" not in comma_separated(found)
+    assert plain(found)["published"]["rows"][0]["model"] == "FBANK (paper)"
+
+
+def test_the_signature_names_versions_tasks_effort_seeds_and_deviations(records_of):
+    found = records_of(
+        record_facts("a", effort="reference", deviations=["silence-pool-64: why", "fp16-frames: why"]),
+        record_facts("b", "sid", 50.0, version=3, seeds=5, deviations=[]),
+        record_facts("c", accuracy=1.0, earbench="0.2.0", deviations=[]),
+    )
+    assert signature(board(PLAN, found)) == (
+        "board:superb|earbench:0.1.0,0.2.0|tasks:ks-v1,sid-v3|corpus:published|effort:reference,standard|seeds:1,5"
+        "|deviations:fp16-frames,silence-pool-64"
+    )
+    assert markdown(board(PLAN, found)).endswith(f"`{signature(board(PLAN, found))}`\n")
+
+
+def test_boards_are_the_same_from_records_read_in_brief(tmp_path):
+    for name, share in (("good", 0.9), ("bad", 0.3)):
+        store(tmp_path, name, folds=[hits([share] * 30)])
+    brief, whole = (board(KS, list(read(tmp_path))) for read in (records.briefly, records.every))
+    assert plain(brief) == plain(whole)
+    assert all("search" not in record.facts for record in records.briefly(tmp_path))
 
 
 def test_records_come_as_a_pandas_frame_with_one_row_per_score(tmp_path):

@@ -75,7 +75,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """One table. `rows` are sorted by its first column, best first; `published` stands apart and is never ranked."""
+    """One table. `rows` are sorted by its columns, best first, ties and gaps by the next; `published` stands apart and
+    is never ranked.
+    """
 
     plan: BoardPlan
     columns: tuple[Column, ...]
@@ -85,7 +87,7 @@ class Board:
 
 
 def board(plan: BoardPlan, records: Iterable[Record]) -> Board:
-    """The board of `plan`, best first by its first aggregate, else its first column.
+    """The board of `plan`, best first by its aggregates, then its columns.
 
     Of several records of one cell the newest counts.
     """
@@ -102,7 +104,7 @@ def board(plan: BoardPlan, records: Iterable[Record]) -> Board:
         noted = {title: replace(cell, notes=_places(cell, notes, lists)) for title, cell in scored.items()}
         rows.append(Row(*key, _facts(list(found.values())), whole | noted))
     every = (*made, *columns)
-    rows = sorted(_marked(rows, every), key=lambda row: _place(row.cells.get(every[0].title)))
+    rows = sorted(_marked(rows, every), key=lambda row: [_place(row.cells.get(column.title)) for column in every])
     published = table(plan.published) if plan.published else None
     return Board(plan, every, tuple(rows), tuple(notes), published)
 

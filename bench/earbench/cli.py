@@ -293,6 +293,34 @@ def compare(
 
 
 @app.command()
+def reproduce(
+    record: Annotated[Path, typer.Argument(help="A record file.")],
+    upstream: Annotated[str | None, typer.Option(help="Where its encoder lies here, as for `bench run`.")] = None,
+    task: Annotated[str | None, typer.Option(help="Where its task lies here, folder:DIR or csv:FILE.")] = None,
+    data: Data = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps, …")] = None,
+    use_cache: Annotated[bool, typer.Option("--use-cache", help="Take stored features and finished fits.")] = False,
+    cache: Cache = None,
+    config: Config = None,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run a record's plan again and say, score by score, whether it holds."""
+    with told(debug):
+        settings = settings_for(config, cache=cache, device=device)
+        from earbench import record as records
+        from earbench import reproduce as reproducing
+        from earbench.progress import Progress
+
+        then = records.read(record)
+        wish = reproducing.Wish(upstream, task, data, use_cache)
+        now = reproducing.reproduce(then, wish, settings, Progress(quiet=json_))
+        told_ = reproducing.told(then, now)
+        print(json.dumps(told_, indent=1) if json_ else reproducing.text(told_))
+        raise typer.Exit(0 if told_["holds"] else 1)
+
+
+@app.command()
 def pretrain(
     method: Annotated[str, typer.Argument(help="How to learn: cpc, or what a package of yours adds.")],
     data: Annotated[Path, typer.Option("--data", help="A folder of audio; its folders are the speakers.")],

@@ -42,6 +42,11 @@ class BestOutOfBounds(KeywordSpotting):
     card = with_metric(bounds=(0.0, 1.0))
 
 
+class DecodingsOfTheLoss(KeywordSpotting):
+    select = "loss"
+    decodings = ({}, {"loud": True})
+
+
 class OneId(KeywordSpotting):
     def folds(self, root, upstream):
         fold = super().folds(root, upstream)[0]
@@ -184,7 +189,47 @@ class OnePrediction(LossIsNaN):
             return super().predict(output, lengths, times, **decoding)[:1]
 
 
+class EveryFrame(KeywordSpotting):
+    """Keywords frame by frame, each an example. The head insists on what it is given, and when."""
+
+    card = replace(KeywordSpotting.card, grain="frame")
+    example = "frame"
+
+    class Head(PooledLinear):
+        def forward(self, x, lengths):
+            assert x.dim() == (2 if lengths is None else 3)
+            return self.classify(self.project(x))
+
+        def loss(self, output, lengths, targets, target_lengths):
+            assert lengths is None
+            assert len(output) == len(targets)
+            return super().loss(output, lengths, targets, target_lengths)
+
+        def predict(self, output, lengths, times, **decoding):
+            assert times.shape == output.shape[:2]
+            return super().predict(output.mean(1), None, None)
+
+    def target(self, clip, times, space):
+        return super().target(clip, times, space).expand(len(times))
+
+    def head(self, width, space, recipe):
+        return self.Head(width, 8, LABELS)
+
+
+class AnswersOncePerClip(EveryFrame):
+    def target(self, clip, times, space):
+        return torch.zeros(1, dtype=torch.long)
+
+
+class OneFrameTooFar(EveryFrame):
+    def frame_batches(self, count, recipe, rng):
+        return itertools.repeat([0, count])
+
+
 CASES = [
+    (DecodingsOfTheLoss, "facts fit together"),
+    (AnswersOncePerClip, "every clip has a target"),
+    (OneFrameTooFar, "batches hold valid indices"),
     (JudgedByNothing, "facts fit together"),
     (BestOutOfBounds, "facts fit together"),
     (OneId, "ids are unique"),
@@ -239,6 +284,10 @@ def test_keyword_spotting_on_frames_passes_every_check(root):
         card = replace(KeywordSpotting.card, grain="frame")
 
     assert [finding for finding in findings(OnFrames(), root) if not finding.ok] == []
+
+
+def test_a_task_whose_examples_are_frames_passes_every_check(root):
+    assert [finding for finding in findings(EveryFrame(), root) if not finding.ok] == []
 
 
 def test_a_task_that_cannot_read_its_own_toy_corpus_is_told_so():

@@ -131,7 +131,7 @@ def test_the_published_grid_is_used_beside_the_demo():
 def test_training_rows_are_never_reshuffled(tmp_path):
     task, (fold,) = opened(write(tmp_path))
     batches = task.batches(fold.train, grid()[0], np.random.default_rng(0))
-    assert [next(batches) for _ in range(3)] == [list(range(6))] * 3
+    assert [list(next(batches)) for _ in range(3)] == [list(range(6))] * 3
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_a_task_named_twice_is_run_once(monkeypatch, settings, capsys):
 @pytest.mark.usefixtures("short")
 def test_a_single_training_clip_is_refused(tmp_path, settings, quiet):
     root = write(tmp_path / "root", played={"train": [("a-60.wav", 60, tone(60))]})
-    with pytest.raises(BenchError, match="batches of at least two clips cannot be made of 1"):
+    with pytest.raises(BenchError, match="batches of two examples at least cannot be made of 1"):
         ran(root, settings, quiet)
 
 

@@ -126,7 +126,7 @@ class Clap(LibraryEncoder):
         if bool((seconds >= hop / 2).all()):
             return Features(frames, counts, hop, hop / 2)
         centres = hop * (torch.arange(frames.shape[2], device=lengths.device) + 0.5)
-        return Features(frames, counts, hop, times=torch.minimum(centres.expand(len(frames), -1), seconds))
+        return Features(frames, counts, hop, hop / 2, torch.minimum(centres.expand(len(frames), -1), seconds))
 
 
 def padded(waves: Tensor, lengths: Tensor, padding: str) -> Tensor:

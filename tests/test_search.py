@@ -7,6 +7,7 @@ from fitting import RECIPE, Colours, MadeUp, cell, fold, opener, rates
 from earbench import search as module
 from earbench.errors import BenchError
 from earbench.fit import Fitted
+from earbench.plan import contradiction
 from earbench.search import judgeable, layer_choices, search
 
 
@@ -120,6 +121,14 @@ def test_a_metric_without_a_value_on_one_valid_split_leaves_all_to_the_loss():
     assert (task.select, Patchy.select) == ("loss", "accuracy")
     (note,) = notes
     assert note.startswith("accuracy has no value on the valid split of fold 'fold1', whatever is said of it")
+
+
+def test_a_task_that_has_to_be_judged_by_the_loss_keeps_its_first_decoding_and_says_so():
+    asked = Patchy(decodings=({"rotate": 0}, {"rotate": 1}))
+    task, (note,) = judgeable(asked, [fold(1)], "standard")
+    assert task.decodings == ({"rotate": 0},)
+    assert contradiction(task) is None
+    assert note.endswith("recipes are chosen by the loss, and read by the first of 2 decodings")
 
 
 @pytest.mark.parametrize(("task", "folds"), [(Patchy(), [fold(0)]), (Patchy(select="loss"), [fold(1)])])

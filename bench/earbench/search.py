@@ -50,7 +50,9 @@ def judgeable(task: Task, folds: Sequence[Fold], effort: Effort) -> tuple[Task, 
     changed = copy(task)
     changed.select, changed.decodings = "loss", task.decodings[:1]
     where = f"the valid split of fold{'s' * (len(without) > 1)} {', '.join(without)}"
-    return changed, (f"{metric.name} has no value on {where}, whatever is said of it: recipes are chosen by the loss",)
+    read = f", and read by the first of {len(task.decodings)} decodings" if len(task.decodings) > 1 else ""
+    why = f"{metric.name} has no value on {where}, whatever is said of it"
+    return changed, (f"{why}: recipes are chosen by the loss{read}",)
 
 
 def search(cell: Cell, plan: Plan, folds: Sequence[Fold], opener: Opener, progress: Progress) -> Found:

@@ -35,16 +35,16 @@ def builder(monkeypatch):
 
 
 def test_a_second_request_is_answered_without_building(tmp_path, builder):
-    assert demo.build(tmp_path, "tiny") == demo.build(tmp_path, "tiny") == tmp_path / "demo" / "demo-2" / "tiny"
+    assert demo.build(tmp_path, "tiny") == demo.build(tmp_path, "tiny") == tmp_path / "demo" / "demo-3" / "tiny"
     assert builder.calls == 1
-    assert (tmp_path / "demo" / "demo-2" / "tiny" / "whole.txt").is_file()
+    assert (tmp_path / "demo" / "demo-3" / "tiny" / "whole.txt").is_file()
 
 
 def test_a_killed_build_leaves_nothing_under_the_demos_name_and_the_next_one_is_whole(tmp_path, builder):
     builder.fail = True
     with pytest.raises(KeyboardInterrupt):
         demo.build(tmp_path, "tiny")
-    home = tmp_path / "demo" / "demo-2"
+    home = tmp_path / "demo" / "demo-3"
     assert not (home / "tiny").exists()
     builder.fail = False
     assert {path.name for path in demo.build(tmp_path, "tiny").iterdir()} == {"half.txt", "whole.txt"}

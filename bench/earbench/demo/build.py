@@ -17,12 +17,12 @@ from filelock import FileLock
 
 from earbench.errors import UnknownName
 
-DEMO_ID = "demo-2"
+DEMO_ID = "demo-3"
 """Raised whenever a byte of a corpus changes: scores of different numbers do not compare. A new corpus changes none."""
 
 CORPORA: Mapping[str, str] = {
     "speech_commands_v1": "keywords",
-    "hear": "notes",
+    "hear": "hear",
     "librispeech": "utterances",
     "libri2mix": "mixtures",
     "fluent": "intents",

@@ -53,11 +53,11 @@ def test_writing_fewer_files_gives_the_same_bytes(folder, tmp_path, monkeypatch)
 
 def test_the_hand_made_floor_lies_well_between_chance_and_perfect(folder):
     """Average precision over all frames and classes of a linear model of 40 log-mel bands, as measured when the
-    generator was frozen: 0.285; chance 0.032.
+    generator was frozen: 0.236; chance 0.032.
 
-    A network of one hidden layer on five such frames in a row found onsets within 200 ms with F 0.50 after ten epochs
-    and 0.67 after forty.
+    A network of one hidden layer of 256 on five frames in a row, chosen by the valid file, found onsets within 200 ms
+    with F 0.49 after 21 epochs of shuffled batches of 256, and 0.40 after 42 of ordered ones of 1024.
     """
     train, test = (frames(folder, [split], frame_features) for split in ("train", "test"))
-    assert average_precision_score(test[1], ridge(train, test), average="micro") == pytest.approx(0.285, abs=0.03)
+    assert average_precision_score(test[1], ridge(train, test), average="micro") == pytest.approx(0.236, abs=0.03)
     assert test[1].mean() == pytest.approx(0.032, abs=0.003)

@@ -37,11 +37,11 @@ def test_notes_are_numbers_and_a_pitch_never_sounds_twice_at_once(folder):
     assert heard == set(range(36, 85))
 
 
-def test_about_two_notes_sound_at_once_and_at_times_five(folder):
+def test_about_two_notes_sound_at_once_and_at_times_six(folder):
     _, targets = frames(folder, folder.answers, lambda _: (np.zeros((6000, 1)), np.arange(6000) * 20.0))
     sounding = targets.sum(1)
     assert 1.5 < sounding.mean() < 3.0
-    assert sounding.max() >= 5
+    assert sounding.max() == 6
 
 
 def test_files_and_answers_are_the_frozen_ones(folder):
@@ -57,11 +57,12 @@ def test_writing_one_piece_gives_the_same_bytes(folder, tmp_path, monkeypatch):
 
 def test_hand_made_floors_lie_well_between_chance_and_perfect(folder):
     """Average precision over all frames and pitches of a linear model, as measured when the generator was frozen on the
-    round that tests on the first fold: 40 log-mel bands 0.316, a spectrum in quarter tones 0.857; chance 0.044.
+    round that tests on the first fold: 40 log-mel bands 0.605, a spectrum in quarter tones 0.904; chance 0.044.
 
-    Onsets within 50 ms: F 0.27 and 0.59.
+    A network of one hidden layer of 256 on five frames of log-mel in a row, chosen by the loss on the valid fold, found
+    onsets within 50 ms with F 0.56 after 4 epochs of shuffled batches of 256, 0.53 after 14 of ordered ones of 1024.
     """
-    for features, expected in ((frame_features, 0.316), (quarter_tones, 0.857)):
+    for features, expected in ((frame_features, 0.605), (quarter_tones, 0.904)):
         train, test = (frames(folder, [fold], features) for fold in ("fold02", "fold00"))
         assert average_precision_score(test[1], ridge(train, test), average="micro") == pytest.approx(
             expected, abs=0.03

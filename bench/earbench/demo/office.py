@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from earbench.demo import speech
-from earbench.demo.notes import hiss
+from earbench.demo.noise import coloured
 from earbench.demo.sounds import OFFICE, RATE
 from earbench.demo.speakers import SplitName
 from earbench.demo.tags import said
@@ -72,5 +72,12 @@ def mixture(split: SplitName, rng: np.random.Generator) -> tuple[list[Event], Wa
         wave[start:stop] = sound / sound.std() * 10 ** (rng.uniform(*SNR) / 20)
         events.append({"label": label, "start": round(start / RATE * 1000, 3), "end": round(stop / RATE * 1000, 3)})
         now = stop
-    heard = speech.convolve(wave, speech.room(rng, rng.uniform(0.1, 0.3)))[:length] + hiss(length, rng)
+    heard = speech.convolve(wave, speech.room(rng, rng.uniform(0.1, 0.3)))[:length] + steady(length, rng)
     return events, np.asarray(heard / np.abs(heard).max() * 0.9)
+
+
+def steady(length: int, rng: np.random.Generator) -> Wave:
+    """Noise of power one, near pink: from two training files no one could learn what other noise there is."""
+    fall = rng.uniform(0.35, 0.65)
+    wave = coloured(length, rng, lambda hertz: np.maximum(hertz, 50.0) ** -fall)
+    return np.asarray(wave / wave.std())

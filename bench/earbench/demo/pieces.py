@@ -1,7 +1,8 @@
 """MAESTRO in small, as a HEAR task folder: two-minute pieces for one instrument, and when each note sounds.
 
-A melody walks over a scale while chords change below it, so that up to five notes sound at once; every piece has a key,
-a tempo, an instrument, a room and noise of its own. Three folds, the fewest that train, valid and test allow
+A melody walks over a scale while chords change below it, so that up to six notes sound at once. Every piece has a key,
+a tempo, a room and noise of its own; all are played on one instrument, as there are few in MAESTRO, for from two
+pieces no one could learn what other instruments sound like. Three folds, the fewest that train, valid and test allow
 (published: five), of two pieces each.
 
 How hard it is was settled with hand-made features alone (`tests/demo` keeps the floors): `SNR` and `PIANO`.
@@ -111,8 +112,8 @@ def damped(notes: Iterable[Note]) -> list[Note]:
 
 
 def performed(notes: Sequence[Note], rng: np.random.Generator) -> Wave:
-    """The notes on one instrument in a room, over noise; a pitch always sounds the same but for its level."""
-    piano, times = drawn(PIANO, rng), np.arange(int(LONGEST * RATE)) / RATE
+    """The notes in a room, over noise; a pitch always sounds the same but for its level."""
+    piano, times = drawn(PIANO, generator("demo piano")), np.arange(int(LONGEST * RATE)) / RATE
     onset = np.minimum(1, times / piano.values["attack"])
     tones = {
         pitch: onset * overtones(piano, 440 * 2 ** ((pitch - 69) / 12), 0.0, times, rng)

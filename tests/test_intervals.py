@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from earbench.contract import Metric, Rows
+from earbench.contract import Clip, Labels, Metric, Rows, Split
 from earbench.intervals import REPLICATES, Sampled, interval, replicates, sample
 from earbench.kit.metrics.accuracy import ACCURACY
+from earbench.kit.metrics.hear import D_PRIME, scene_rows
 from earbench.kit.seeds import generator
 
 
@@ -22,6 +23,7 @@ def spoken(by_group, size=4):
 
 
 RANDOM = generator("test intervals")
+MANY_ENDS = np.where(np.arange(REPLICATES) % 2, np.inf, -np.inf)
 MANY = spoken(RANDOM.integers(0, 2, 40))
 
 
@@ -183,3 +185,28 @@ def test_an_interval_always_holds_its_value():
     metric = Metric("most", "", "higher", 1.0, (0.0, 9.0), lambda _, weights: float((weights == 1).all()))
     facts = interval(metric, [[sample(metric, MANY)]])
     assert facts["low"] <= facts["value"] == facts["high"] == 1.0
+
+
+def test_an_infinite_score_has_no_interval_and_says_why():
+    best, mixed = Sampled(np.inf, np.full(REPLICATES, np.inf), np.nan, 40), Sampled(-np.inf, MANY_ENDS, np.nan, 40)
+    assert interval(D_PRIME, [[best]])["interval"] == "none: infinite"
+    assert interval(D_PRIME, [[best]])["value"] == np.inf
+    both = interval(D_PRIME, [[best, mixed]])
+    assert (both["interval"], both["low"], both["high"]) == ("none: no value", None, None)
+    assert np.isnan(both["value"])
+
+
+def test_resamples_without_a_finite_value_leave_the_interval_to_the_others():
+    """One group of six is all that stands between the labels and infinity: leaving it out has no finite score."""
+    labels = ["a", "b"] * 6
+    likely = [[0.9, 0.1] if label == "a" else [0.1, 0.9] for label in labels]
+    likely[0] = likely[0][::-1]
+    clips = tuple(Clip(str(number), None, label, f"p{number // 2}") for number, label in enumerate(labels))
+    rows = scene_rows(Split(clips), {clip.id: one for clip, one in zip(clips, likely, strict=True)}, Labels("ab"))
+    found = sample(D_PRIME, rows, "few")
+    assert np.isfinite(found.value)
+    assert np.isnan(found.error)
+    assert np.isinf(found.replicates).any()
+    told = interval(D_PRIME, [[found]])
+    assert told["value"] == found.value
+    assert told["interval"].startswith("none")

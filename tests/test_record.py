@@ -195,6 +195,14 @@ def test_rows_without_a_value_are_null():
     ]
 
 
+def test_single_precision_takes_as_many_decimals_as_it_needs():
+    """What is read back is the same number, though 0.1 in single precision is not that of double precision."""
+    likely = np.array([[0.1, 1 / 3, 1e-20, np.nan]], np.float32)
+    (found,) = plain_rows("main", 0, ("a",), (("x",),), {"score": likely})
+    assert str(found["score"]) == "[0.1, 0.33333334, 1e-20, None]"
+    assert np.array_equal(np.array(found["score"][:3], np.float32), likely[0, :3])
+
+
 # ---- writing and reading, on made-up records -------------------------------------------------------------------------
 
 

@@ -429,9 +429,9 @@ class Head(nn.Module, ABC):
 # ---- scores ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
-    """What a test set says, unit by unit; the only thing a metric sees.
+    """What a test set says, unit by unit; the only thing a metric sees. Rows are themselves and equal to no others.
 
     `groups` holds one name per unit, or several (a trial has two speakers): a unit's bootstrap weight is the product
     of the weights of its groups. Every array has one entry per unit along its first axis.

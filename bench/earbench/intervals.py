@@ -52,10 +52,10 @@ def interval(metric: Metric, samples: Sequence[Sequence[Sampled]]) -> dict[str, 
     rounding or a biased metric leaves it outside. Otherwise it is Student's t with the variance over groups plus that
     over seeds (Welch-Satterthwaite); below 5 groups there is none.
     """
-    values = [float(np.mean([fold.value for fold in folds])) for folds in samples]
+    values = [_mean([fold.value for fold in folds]) for folds in samples]
     kind, low, high = _limits(metric, samples, values)
     return {
-        "value": float(np.mean(values)),
+        "value": _mean(values),
         "low": low,
         "high": high,
         "interval": kind,
@@ -79,15 +79,22 @@ def critical(freedom: float | Array) -> Array:
 
 
 def _mean_replicates(folds: Sequence[Sampled]) -> Array:
-    return np.asarray(np.mean([fold.replicates for fold in folds], axis=0))
+    with np.errstate(invalid="ignore"):  # the mean of both infinities
+        return np.asarray(np.mean([fold.replicates for fold in folds], axis=0))
+
+
+def _mean(values: Sequence[float]) -> float:
+    """NaN of both infinities."""
+    with np.errstate(invalid="ignore"):
+        return float(np.mean(values))
 
 
 def _limits(
     metric: Metric, samples: Sequence[Sequence[Sampled]], values: Sequence[float]
 ) -> tuple[str, float | None, float | None]:
-    value, counts = float(np.mean(values)), [fold.groups for fold in samples[0]]
+    value, counts = _mean(values), [fold.groups for fold in samples[0]]
     if not np.isfinite(value):
-        return "none: no value", None, None
+        return "none: no value" if np.isnan(value) else "none: infinite", None, None
     if sum(counts) < TOO_FEW:
         return f"none: {sum(counts)} group{'' if sum(counts) == 1 else 's'}", None, None
     if min(counts) >= FEW and len(samples) == 1:
@@ -174,4 +181,6 @@ def _jackknife(metric: Metric, rows: Rows, members: np.ndarray[Any, np.dtype[np.
         draw[group] = 0
         left_out.append(metric.value(rows, _weights(draw, members)))
     spread = np.asarray(left_out)
+    if not np.isfinite(spread).all():
+        return float("nan")
     return float(np.sqrt((count - 1) * np.mean((spread - spread.mean()) ** 2)))

@@ -174,11 +174,21 @@ def plain_rows(
     fold: str, seed: int, ids: Sequence[str], groups: Sequence[Sequence[str]], arrays: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """One line per unit for the rows file."""
-    columns = {name: finite(np.asarray(values).tolist()) for name, values in arrays.items()}
+    columns = {name: np.asarray(values) for name, values in arrays.items()}
     for index, (unit, names) in enumerate(zip(ids, groups, strict=True)):
         yield {"id": unit, "groups": list(names), "fold": fold, "seed": seed} | {
-            name: values[index] for name, values in columns.items()
+            name: finite(_shortest(values[index])) for name, values in columns.items()
         }
+
+
+def _shortest(value: Any) -> Any:
+    """A number or array as plain data; single precision by the shortest decimals that are read back as the same.
+
+    >>> _shortest(np.array([0.1, 1e-20], np.float32)), _shortest(np.float64(0.1))
+    ([0.1, 1e-20], 0.1)
+    """
+    array = np.asarray(value)
+    return (array.astype(str).astype(float) if array.dtype == np.float32 else array).tolist()
 
 
 def slug(name: str) -> str:

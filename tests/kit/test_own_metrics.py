@@ -14,7 +14,8 @@ from sklearn.metrics import (
 
 from earbench.contract import Clip, Rows, Split
 from earbench.errors import BenchError
-from earbench.kit.metrics.multilabel import AUROC, MEAN_AP, area_under_roc, average_precision, tagged
+from earbench.kit.metrics.multilabel import AUROC, MEAN_AP, tagged
+from earbench.kit.metrics.ranking import Ranking
 from earbench.kit.metrics.regression import MAE, R2, RMSE, numbered
 
 UNITS = st.lists(
@@ -27,6 +28,11 @@ def arrays(units):
     return truth, score, weights
 
 
+def one(truth, score):
+    """The ranking of a single label."""
+    return Ranking(truth[:, None] > 0, score[:, None])
+
+
 def rows(**columns):
     count = len(next(iter(columns.values())))
     names = tuple(map(str, range(count)))
@@ -36,7 +42,7 @@ def rows(**columns):
 @given(UNITS)
 def test_average_precision_is_scikit_learns_with_ties_and_weights(units):
     truth, score, weights = arrays(units)
-    found = average_precision(truth, score, weights)
+    (found,) = one(truth, score).precisions(weights)
     if not (weights * truth).sum():
         assert np.isnan(found)
     else:
@@ -49,7 +55,7 @@ def test_average_precision_is_scikit_learns_with_ties_and_weights(units):
 @given(UNITS)
 def test_area_under_roc_is_scikit_learns_with_ties_and_weights(units):
     truth, score, weights = arrays(units)
-    found = area_under_roc(truth, score, weights)
+    (found,) = one(truth, score).areas(weights)
     if not (weights * truth).sum() or not (weights * (1 - truth)).sum():
         assert np.isnan(found)
     else:

@@ -1,8 +1,6 @@
 """Scores of clips with any number of labels each: mean average precision and mean area under the ROC curve.
 
-Both are means over labels, each label counting alike however rare. scikit-learn's functions say the same (tests hold
-them against each other, ties and weights included); written out they are some twenty-five times faster, which a
-thousand bootstrap replicates per label need.
+Both are means over the labels that have a value, each counting alike however rare.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 
 from earbench.contract import Metric, Rows, Split
 from earbench.kit.classification import match_ids
+from earbench.kit.metrics.ranking import Ranking, ranking
 
 Floats = NDArray[np.float64]
 
@@ -27,52 +26,16 @@ def tagged(split: Split, predictions: Mapping[str, Sequence[float]], labels: Seq
     return Rows(ids, groups, {"truth": truth, "score": score})
 
 
-def average_precision(truth: Floats, score: Floats, weights: Floats) -> float:
-    """Precision, weighted by the step in recall, from the highest score down; clips of one score are one step.
-
-    NaN without a clip that has the label.
-
-    >>> average_precision(np.array([0.0, 1.0, 0.0]), np.array([0.9, 0.5, 0.1]), np.ones(3))
-    0.5
-    """
-    right, wrong = _down(truth, score, weights)
-    if not right[-1:].any():
-        return float("nan")
-    passed = np.maximum(right + wrong, np.finfo(np.float64).tiny)  # clips of weight zero may come first
-    return min(1.0, float((np.diff(right, prepend=0.0) * right / passed).sum() / right[-1]))
-
-
-def area_under_roc(truth: Floats, score: Floats, weights: Floats) -> float:
-    """How often a clip with the label scores above one without; ties count half. NaN unless there are both.
-
-    >>> area_under_roc(np.array([1.0, 0.0, 1.0]), np.array([0.9, 0.5, 0.5]), np.ones(3))
-    0.75
-    """
-    right, wrong = _down(truth, score, weights)
-    if not right[-1:].any() or not wrong[-1:].any():
-        return float("nan")
-    middle = right - np.diff(right, prepend=0.0) / 2
-    return min(1.0, float((np.diff(wrong, prepend=0.0) * middle).sum() / (wrong[-1] * right[-1])))
-
-
-def mean_over_labels(score: Callable[[Floats, Floats, Floats], float]) -> Callable[[Rows, Floats], float]:
-    """The metric that averages `score` over the labels that it has a value for; NaN if there is none."""
+def mean_over_labels(values: Callable[[Ranking, Floats], Floats]) -> Callable[[Rows, Floats], float]:
+    """The metric that averages `values`, one per label, over the labels that have one; NaN if there is none."""
 
     def value(rows: Rows, weights: Floats) -> float:
-        pairs = zip(rows.arrays["truth"].T, rows.arrays["score"].T, strict=True)
-        found = [one for truth, guess in pairs if not np.isnan(one := score(truth, guess, weights))]
-        return float(np.mean(found)) if found else float("nan")
+        found = values(ranking(rows, lambda rows: rows.arrays["truth"] > 0), weights)
+        found = found[~np.isnan(found)]
+        return float(found.mean()) if len(found) else float("nan")
 
     return value
 
 
-def _down(truth: Floats, score: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """From the highest score down, after each distinct one: the weight so far of clips with the label, and without."""
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.diff(score[order]) != 0, True)[: len(order)]
-    with_label, without = weights * truth, weights * (1 - truth)
-    return np.cumsum(with_label[order])[last], np.cumsum(without[order])[last]
-
-
-MEAN_AP = Metric("mAP", "", better="higher", best=1.0, bounds=(0.0, 1.0), value=mean_over_labels(average_precision))
-AUROC = Metric("auroc", "", better="higher", best=1.0, bounds=(0.0, 1.0), value=mean_over_labels(area_under_roc))
+MEAN_AP = Metric("mAP", "", better="higher", best=1.0, bounds=(0.0, 1.0), value=mean_over_labels(Ranking.precisions))
+AUROC = Metric("auroc", "", better="higher", best=1.0, bounds=(0.0, 1.0), value=mean_over_labels(Ranking.areas))

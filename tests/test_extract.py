@@ -17,7 +17,6 @@ from earbench.errors import BenchError
 from earbench.extract import distinct, estimate_bytes, extract, packs_of
 from earbench.forward import encode
 from earbench.plan import ENGINE
-from earbench.store import entries
 
 MIXED = [0.5, 0.31, 0.5, 0.8, 0.123, 1.0, 0.5, 0.77, 0.31, 0.64, 0.2, 0.5]
 
@@ -187,14 +186,27 @@ def test_a_resumed_extraction_gives_the_same_digits(tmp_path, run, clips, monkey
     assert set(map(str, resumed.shapes)) < set(map(str, whole.shapes))
 
 
-def test_a_half_stored_pack_is_forwarded_whole(tmp_path, run, clips):
-    """What another run stored of a pack must not change the company in which its other clips are encoded."""
-    whole, rest = CountingUpstream(), CountingUpstream()
-    run(whole, thirds(clips), cache=tmp_path / "one")
-    run(CountingUpstream(), thirds(clips[:3]), cache=tmp_path / "two")
-    run(rest, thirds(clips), cache=tmp_path / "two")
-    assert rest.shapes == whole.shapes
-    assert sum(entry.clips for entry in entries(tmp_path / "two")) == len(clips)
+def test_what_another_run_stored_is_not_forwarded_again(run, clips):
+    one, rest = CountingUpstream(), CountingUpstream()
+    run(one, thirds(clips[:3]))
+    run(rest, thirds(clips))
+    assert len(one.clips) == 3
+    assert len(rest.clips) == len(clips) - 3
+    assert set(one.clips).isdisjoint(rest.clips)
+
+
+def test_a_run_goes_on_with_the_packs_it_began_with(tmp_path, run, clips, monkeypatch):
+    """Also where another run had stored some of the clips before it."""
+    monkeypatch.setattr("earbench.extract.SHARD_BYTES", 1)
+    whole, resumed = CountingUpstream(), CountingUpstream()
+    run(CountingUpstream(), thirds(clips[:3]))
+    before = set(shards(tmp_path / "cache"))
+    undisturbed = run(whole, thirds(clips)).read(clips)[0]
+    for path in sorted(set(shards(tmp_path / "cache")) - before)[::2]:
+        path.unlink()
+    assert torch.equal(run(resumed, thirds(clips)).read(clips)[0], undisturbed)
+    assert 0 < len(resumed.clips) < len(whole.clips)
+    assert set(map(str, resumed.shapes)) < set(map(str, whole.shapes))
 
 
 def test_the_order_of_files_does_not_matter(tmp_path, run, clips):

@@ -242,9 +242,12 @@ def _fill(
     cell: Cell, items: Sequence[Item], origin: Source[Any], store: Store, settings: Settings, progress: Progress
 ) -> None:
     missing = store.missing(item.key for item in items)
-    todo = [pack for pack in packs_of(items, cell.grain, settings) if any(item.key in missing for item in pack)]
-    if not todo:
+    if not missing:
         return
+    held = store.held_at_first([item.key for item in items])
+    parts = [item for item in items if item.key not in held], [item for item in items if item.key in held]
+    packed = (pack for part in parts for pack in packs_of(part, cell.grain, settings))
+    todo = [pack for pack in packed if any(item.key in missing for item in pack)]
     cell.upstream.to(cell.device)
     total = sum(item.seconds for pack in todo for item in pack)
     writer = _Writer(store, str(cell.device), origin.audible)

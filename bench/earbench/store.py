@@ -65,6 +65,16 @@ class Store:
     def missing(self, keys: Iterable[str]) -> set[str]:
         return {key for key in keys if key not in self._at}
 
+    def held_at_first(self, keys: Sequence[str]) -> set[str]:
+        """Which of `keys` other runs had stored when features of exactly these were first asked for.
+
+        It is written down: the rest is packed without them, and a run that was cut off goes on with the same packs.
+        """
+        note = self.folder / "asked" / f"{files.digest_of(list(keys))}.json"
+        if not note.is_file():
+            files.write_text(note, json.dumps(sorted(set(keys) - self.missing(keys))))
+        return set(json.loads(note.read_text("utf-8")))
+
     def write(
         self,
         entries: Sequence[tuple[str, Tensor]],

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fitting import Colours, MadeUp, bench, fold, opener, rates
+from fitting import COLOURS, Colours, MadeUp, bench, fold, opener, rates
 from torch.nn import functional
 
 from earbench.contract import Recipe
@@ -21,10 +21,13 @@ class InOrder(Colours):
     """The colours by HEAR's predictor, without dropout, in the split's own order."""
 
     def __init__(self, **choices):
-        super().__init__(lambda width, labels: Shallow(width, labels, 2, 16, 0.0, "normal"), **choices)
+        super().__init__(lambda width, labels: Shallow(width, labels, True, 2, 16, 0.0, "normal"), **choices)
 
     def batches(self, split, recipe, rng):
         return in_order(split, recipe.batch)
+
+    def rows(self, split, predictions):
+        return super().rows(split, {name: COLOURS[one.argmax()] for name, one in predictions.items()})
 
 
 def test_epochs_are_each_folds_own_steps(tmp_path, quiet):

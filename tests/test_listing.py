@@ -13,7 +13,7 @@ from earbench import registry
 from earbench.listing import fitted, listing
 
 CARD = {
-    "name": "own",
+    "name": "pitch",
     "alias_of": None,
     "title": "A task",
     "suite": "superb",
@@ -40,7 +40,7 @@ def with_corpus(**changes):
 def test_a_task_is_listed_with_all_its_facts(settings):
     assert listing("tasks", settings) == [
         {
-            "name": "own",
+            "name": "pitch",
             "aliases": [],
             "title": "A task",
             "suite": "superb",
@@ -57,12 +57,12 @@ def test_a_task_is_listed_with_all_its_facts(settings):
 
 
 def test_two_names_of_one_task_are_one_row(cards, settings):
-    cards.append({**CARD, "name": "other", "alias_of": "own"})
-    assert [(row["name"], row["aliases"]) for row in listing("tasks", settings)] == [("own", ["other"])]
+    cards.append({**CARD, "name": "other", "alias_of": "pitch"})
+    assert [(row["name"], row["aliases"]) for row in listing("tasks", settings)] == [("pitch", ["other"])]
 
 
 def test_a_second_name_stands_alone_where_the_first_is_not_installed(cards, settings):
-    cards[:] = [{**CARD, "name": "other", "alias_of": "own"}]
+    cards[:] = [{**CARD, "name": "other", "alias_of": "pitch"}]
     assert [(row["name"], row["aliases"]) for row in listing("tasks", settings)] == [("other", [])]
 
 

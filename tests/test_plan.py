@@ -9,8 +9,8 @@ from fakes import CountingUpstream, ListedTask, cell, noise_clips, prepared, thi
 
 from earbench import plan as module
 from earbench.contract import Recipe, Split
-from earbench.errors import BenchError, UnknownName
-from earbench.plan import by_effort, deviations, expand, freeze, plain, public_name, upstream_digest
+from earbench.errors import BenchError
+from earbench.plan import by_effort, deviations, freeze, plain, public_name, upstream_digest
 
 RECIPE = Recipe(lr=1e-3, batch=32, steps=200_000, every=5_000, clip=1.0)
 EPOCHS = RECIPE.with_(steps=100, every=3, unit="epoch")
@@ -303,17 +303,6 @@ def test_effort_cuts_judgements_and_steps_as_declared(effort, units, recipe, exp
 def test_a_public_name_hides_local_paths(spec, shown):
     assert public_name(spec) == shown
     assert "anna" not in public_name(spec)
-
-
-def test_suites_are_written_out_once_and_in_order():
-    suites = {"demo": ("ks", "asr"), "superb": ("asr", "sid")}
-    assert expand(["sid", "@demo", "@superb", "sid"], suites) == ["sid", "ks", "asr"]
-    everything = expand(["all"], {})
-    assert {"ks", "asr"} <= set(everything)
-    assert not {"folder", "csv"} & set(everything)
-    with pytest.raises(UnknownName, match="no suite called '@hear'") as caught:
-        expand(["@hear"], suites)
-    assert "@demo, @superb" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,25 @@ from earbench.measure import measure
 from earbench.search import search
 from earbench.simple import NEIGHBOURS, columns
 
+MODELS = {
+    "knn": KNeighborsClassifier(10, metric="cosine", algorithm="brute", weights="distance"),
+    "logistic": LogisticRegression(C=1.0, class_weight="balanced", max_iter=300),
+}
+
+
+class Likely(Colours):
+    """The colours, as probabilities."""
+
+    probable = True
+
+    def rows(self, split, predictions):
+        return super().rows(split, {name: COLOURS[one.argmax()] for name, one in predictions.items()})
+
+
+def without(colour):
+    clips = split("train", 90).clips
+    return Split(tuple(clip for clip in clips if clip.label != colour))
+
 
 @pytest.fixture
 def sides(tmp_path):
@@ -37,13 +56,7 @@ def by_hand(model, one, test, layer):
     return model.predict(scale.transform(test.rows.matrix(layer).numpy())).tolist()
 
 
-@pytest.mark.parametrize(
-    ("name", "model"),
-    [
-        ("knn", KNeighborsClassifier(10, metric="cosine", algorithm="brute", weights="distance")),
-        ("logistic", LogisticRegression(C=1.0, class_weight="balanced", max_iter=300)),
-    ],
-)
+@pytest.mark.parametrize(("name", "model"), MODELS.items())
 def test_columns_are_plain_scikit_learn_on_standardised_features(name, model, sides, quiet):
     """On a train split in which blue is rare, so that weighting the classes shows."""
     clips = split("train", 90).clips
@@ -53,6 +66,18 @@ def test_columns_are_plain_scikit_learn_on_standardised_features(name, model, si
     assert list(column.predictions) == [clip.id for clip in one.fold.test.clips]
     assert list(column.predictions.values()) == by_hand(model, one, test, 0)
     assert len(set(column.predictions.values())) == 3
+
+
+def test_a_task_of_probabilities_gets_those_of_scikit_learn_and_none_for_a_label_that_train_lacks(sides, quiet):
+    one, test = sides(MadeUp(layers=1, noise=0.8), Likely(), replace(fold(), train=without("blue")))
+    scale = StandardScaler().fit(one.train.rows.matrix(0).numpy())
+    seen, labels = scale.transform(test.rows.matrix(0).numpy()), [clip.label for clip in one.fold.train.clips]
+    known = [number for number, colour in enumerate(COLOURS) if colour != "blue"]
+    for name, model in MODELS.items():
+        said = np.stack([*columns(one, test, quiet)[name].predictions.values()])
+        model.fit(scale.transform(one.train.rows.matrix(0).numpy()), [COLOURS.index(label) for label in labels])
+        assert np.allclose(said[:, known], model.predict_proba(seen), atol=1e-6)
+        assert (said[:, COLOURS.index("blue")] == 0).all()
 
 
 def test_the_layer_is_chosen_by_the_valid_split(sides, quiet):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -118,21 +119,41 @@ def _verify(archive: Archive, part: Path, progress: Progress) -> None:
 
 
 def _opened(archive: Archive, whole: Path, root: Path, progress: Progress) -> None:
-    """Unpack beside the downloads, move everything to its place, note what it was, and remove the archive."""
-    folder = whole.with_name(f"{whole.name}{OPENED}")
-    shutil.rmtree(folder, ignore_errors=True)
+    """Unpack to its place, note what it was, and remove the archive."""
     try:
-        with progress.bar(f"unpacking {whole.name}", whole.stat().st_size / 1e6, "MB") as bar:
-            found = unpack(whole, folder, whole.name, lambda count: bar.advance(count / 1e6))
+        found = spread(whole, root / archive.into, whole.with_name(f"{whole.name}{OPENED}"), progress)
     except Damaged:
         whole.unlink()
         raise
-    with files.explained(root):
-        _move(folder, root / archive.into)
-        shutil.rmtree(folder, ignore_errors=True)
-    lines = [f"{size}\t{PurePosixPath(archive.into, name)}\n" for name, size in found.items()]
-    files.write_text(_note(archive, root), "".join(lines))
+    write_note(_note(archive, root), {str(PurePosixPath(archive.into, name)): size for name, size in found.items()})
     whole.unlink()
+
+
+def spread(whole: Path, target: Path, aside: Path, progress: Progress) -> dict[str, int]:
+    """Unpack an archive into the folder `aside` and, when all of it is there, move everything below `target`.
+
+    The files and their sizes come back; what lay there under their names is replaced.
+    """
+    shutil.rmtree(aside, ignore_errors=True)
+    with progress.bar(f"unpacking {whole.name}", whole.stat().st_size / 1e6, "MB") as bar:
+        found = unpack(whole, aside, whole.name, lambda count: bar.advance(count / 1e6))
+    with files.explained(target):
+        _move(aside, target)
+        shutil.rmtree(aside, ignore_errors=True)
+    return found
+
+
+def write_note(note: Path, found: Mapping[str, int]) -> None:
+    """What an archive unpacked to, file by file, with sizes in bytes."""
+    files.write_text(note, "".join(f"{size}\t{name}\n" for name, size in found.items()))
+
+
+def noted(note: Path, root: Path) -> list[str] | None:
+    """The files that a note names, if it is there and all of them still are below `root`, by name and size."""
+    if not note.is_file():
+        return None
+    lines = [line.partition("\t") for line in note.read_text("utf-8").splitlines()]
+    return [name for _, _, name in lines] if all(_size(root / name) == int(size) for size, _, name in lines) else None
 
 
 def _move(source: Path, target: Path) -> None:
@@ -147,11 +168,7 @@ def _move(source: Path, target: Path) -> None:
 
 def _unpacked(archive: Archive, root: Path) -> bool:
     """Whether all that the archive once unpacked to is still there, by name and size."""
-    note = _note(archive, root)
-    if not note.is_file():
-        return False
-    lines = (line.partition("\t") for line in note.read_text("utf-8").splitlines())
-    return all(_size(root / name) == int(size) for size, _, name in lines)
+    return noted(_note(archive, root), root) is not None
 
 
 def _state(archive: Archive, root: Path) -> str:

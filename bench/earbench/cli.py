@@ -188,11 +188,12 @@ def clips(
         names = [name for name in task.split(",") if name]
         require([], names)
         from earbench import clips as clips_
-        from earbench.plan import expand
         from earbench.progress import Progress
+        from earbench.suites import asked
 
-        wishes = [clips_.Wish(one, data, partial, sample_rate, hop) for one in expand(names, settings.suites)]
         progress = Progress(quiet=json_)
+        tasks = asked(names, data, settings, progress)
+        wishes = [clips_.Wish(one, data, partial, sample_rate, hop) for one in tasks]
         if out is None:
             show([row for wish in wishes for row in clips_.listed(wish, settings, progress)], json_)
         else:
@@ -220,11 +221,12 @@ def extract(
         names = [name for name in task.split(",") if name]
         require([upstream], names)
         from earbench import clips as clips_
-        from earbench.plan import Request, expand
+        from earbench.plan import Request
         from earbench.progress import Progress
+        from earbench.suites import asked
 
-        requests = [Request(upstream, one, data, partial) for one in expand(names, settings.suites)]
         progress = Progress(quiet=json_)
+        requests = [Request(upstream, one, data, partial) for one in asked(names, data, settings, progress)]
         show([clips_.write_features(one, out.resolve(), settings, progress) for one in requests], json_)
 
 

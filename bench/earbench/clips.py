@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 import torch
 
-from earbench import audio, data, files, line
+from earbench import audio, data, files, line, packed
 from earbench.config import Settings
 from earbench.contract import SWAY, Supplied
 from earbench.errors import BenchError, RequestError
@@ -99,7 +99,7 @@ def _told(task: str, items: Sequence[Item], out: Path) -> dict[str, Any]:
 def _items(wish: Wish, settings: Settings, progress: Progress) -> tuple[Item, ...]:
     card = replace(ANY_ENCODER, sample_rate=wish.rate, hop=wish.hop or ANY_ENCODER.hop)
     asked = load_task(wish.task)
-    place = data.locate(asked, wish.data, settings, progress)
+    place = packed.unpacked(asked, card, data.locate(asked, wish.data, settings, progress), settings, progress)
     task = data.at(asked, card, place)
     return distinct(data.prepare(task, card, place, settings.effort, wish.partial, settings, progress))
 

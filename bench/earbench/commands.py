@@ -19,10 +19,11 @@ from earbench.config import Settings
 from earbench.contract import Upstream
 from earbench.errors import MissingExtra, MissingWeights, RequestError
 from earbench.line import Forecast, forecast, run
-from earbench.plan import Request, expand, load_task, load_upstream
+from earbench.plan import Request, load_task, load_upstream
 from earbench.prepare import ANY_ENCODER
 from earbench.progress import Progress
 from earbench.record import Record
+from earbench.suites import asked
 
 
 def run_all(
@@ -44,7 +45,7 @@ def run_all(
     for name in upstreams:
         registry.load("upstream", registry.split_spec(name)["name"])
     plugins: dict[Any, str] = {}
-    for task in expand(tasks, settings.suites):
+    for task in asked(tasks, options.get("data"), settings, progress):
         plain, argument = registry.split_task(task)
         plugins.setdefault((registry.load("task", plain), argument), task)  # a task under two names runs once
     requests = [Request(name, task, **options) for name in upstreams for task in plugins.values()]

@@ -116,8 +116,9 @@ class Archive:
 class Corpus:
     """One body of data on disk: how it lies there, how much of it there is, and where to get it.
 
-    `counts` is the published census, in the keys of the task's `census`; a corpus that differs is refused unless the
-    user says `--partial`. `archives` are all it takes, if they may be downloaded without registration.
+    `counts` is the published census, in the keys of the task's `census` ("train + valid": of both together); a corpus
+    that differs is refused unless the user says `--partial`. `archives` are all it takes, if they may be downloaded
+    without registration.
     """
 
     id: str
@@ -488,6 +489,8 @@ class Task(ABC):
     published_decodings: tuple[Mapping[str, Any], ...] = ({},)
     readings: Mapping[str, Mapping[str, Any]] = {}
     """Decodings that are no choice but a score of their own: on test each gives `<first metric>_<name>`."""
+    probable: bool = False
+    """Whether a prediction is the probability of each of the `Labels`, in their order, and not one of them."""
     shortest_train: float = 0.0
     """Seconds: training clips that are no longer than this, once their effects are applied, are left out."""
     root: Path | None = None
@@ -507,6 +510,10 @@ class Task(ABC):
         whose protocol prepares its corpus first. All that is wrong with the original is one error.
         """
         return None
+
+    def packed(self, root: Path, upstream: UpstreamCard) -> Sequence[Path]:
+        """Archives at any depth below `root` that hold what this task lacks there; the engine unpacks them first."""
+        return ()
 
     def at(self, root: Path, upstream: UpstreamCard) -> Task:
         """The task as the corpus under `root` states it, for this encoder: itself, unless overridden.

@@ -13,9 +13,10 @@ from earbench.audio import Facts, durations, fingerprints
 from earbench.config import Settings
 from earbench.contract import Clip, Fold, Match, Split, Task, UpstreamCard
 from earbench.demo import build as demo
-from earbench.errors import BadAudio, BenchError, MissingCorpus
+from earbench.errors import BadAudio, BenchError, MissingCorpus, RequestError
 from earbench.kit.effects import split_at_unknown
 from earbench.progress import Progress
+from earbench.unpack import KINDS
 
 QUICK_UNITS = {"train": 600, "valid": 200, "test": 200}
 
@@ -70,11 +71,13 @@ class Prepared:
 def locate(asked: Task, data: str | None, settings: Settings, progress: Progress) -> Place:
     """The corpus' folder: `--data`, else the task's own, else the entry in [data] of bench.toml.
 
-    "demo" is built when first asked for.
+    "demo" is built when first asked for. It may be somebody's archive, which `packed.unpacked` unpacks.
     """
     corpus, task = asked.card.corpus, asked.card.name
     where = data or asked.root or settings.data.get(corpus.id)
     if where == "demo":
+        if corpus.page and not demo.holds(corpus.id, task):
+            raise MissingCorpus(f"the demo corpus has nothing for task '{task}', which needs {corpus.title}")
         with progress.note(f"building the demo's {corpus.id} (once)"), files.explained(settings.cache):
             return Place(demo.build(settings.cache, corpus.id), True)
     if where is None and not corpus.page:  # nobody publishes it: it is the user's
@@ -87,7 +90,9 @@ def locate(asked: Task, data: str | None, settings: Settings, progress: Progress
             f"`bench prepare --task {task}` says what to download; --data demo runs on the built-in corpus",
         )
     root = Path(where).expanduser()
-    if not root.is_dir():
+    if data and asked.root and asked.root != root.resolve():
+        raise RequestError(f"--data {root} and --task {task}:… name two places", "leave --data out")
+    if not root.is_dir() and not (root.is_file() and root.name.endswith(KINDS)):
         raise MissingCorpus(
             f"task '{task}' needs {corpus.title}, and {root} is not a folder",
             f"`bench prepare --task {task}` says what to download; --data demo runs on the built-in corpus",
@@ -133,13 +138,24 @@ def prepare(
 def census_differences(task: Task, folds: Sequence[Fold], place: Place) -> list[str]:
     """What the corpus has more or less of than published, first split first; empty if it is whole."""
     corpus = task.card.corpus
-    expected = demo.census(corpus.id, task.card.name) if place.demo else corpus.counts
-    found = task.census(folds)
+    expected = demo.census(corpus.id, task.card.name) if place.demo and corpus.page else corpus.counts
+    found = _summed(task.census(folds), expected)
     return [
         f"{key}: expected {expected.get(key, 0):,}, found {found.get(key, 0):,}"
         for key in dict.fromkeys((*expected, *found))
         if expected.get(key, 0) != found.get(key, 0)
     ]
+
+
+def _summed(found: Mapping[str, int], expected: Mapping[str, int]) -> Mapping[str, int]:
+    """What was found in the keys of what is expected, which may name several together.
+
+    >>> _summed({"train": 8, "valid": 1, "test": 1}, {"train + valid": 9, "test": 1})
+    {'test': 1, 'train + valid': 9}
+    """
+    sums = {key: key.split(" + ") for key in expected if " + " in key}
+    alone = {key: count for key, count in found.items() if not any(key in parts for parts in sums.values())}
+    return alone | {key: sum(found.get(part, 0) for part in parts) for key, parts in sums.items()}
 
 
 def verify(folds: Iterable[Fold], cache: Path, progress: Progress) -> dict[Path, Facts]:

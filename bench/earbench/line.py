@@ -25,6 +25,7 @@ from earbench.fit import Bench, in_step
 from earbench.forward import Source, source
 from earbench.matching import match
 from earbench.measure import Measured, measure
+from earbench.packed import unpacked
 from earbench.plan import Cell, Plan, Request, contradiction, epoch_units, freeze, in_steps, resolve
 from earbench.progress import Progress
 from earbench.record import Record
@@ -149,6 +150,7 @@ def opened(request: Request, settings: Settings, progress: Progress) -> tuple[Ce
     cell = resolve(request, settings)
     task, card = cell.task, cell.upstream.card
     place = locate(task, cell.request.data, settings, progress)
+    place = unpacked(task, card, place, settings, progress)
     task = at(task, card, place)
     if problem := contradiction(task):
         raise BenchError(f"task '{task.card.name}' contradicts itself: {problem}", "this is for its author to settle")

@@ -107,7 +107,7 @@ def _task(card: dict[str, Any], aliases: list[str], settings: Settings) -> dict[
         "metric": card["metrics"][0]["name"],
         "metrics": [metric["name"] for metric in card["metrics"]],
         "verified": card["verified"],
-        "demo": corpus["id"] in demo.CORPORA,
+        "demo": demo.holds(corpus["id"], card["name"]),
         "missing": _missing_corpus(corpus, settings),
     }
 

@@ -16,7 +16,7 @@ from earbench import registry, stretches
 from earbench.config import Settings
 from earbench.contract import Clip, Effort, Fold, Grain, Labels, Match, Recipe, Spec, Split, Supplied, Task, Upstream
 from earbench.data import Prepared
-from earbench.errors import BenchError, RequestError, UnknownName
+from earbench.errors import BenchError, RequestError
 from earbench.files import digest_of
 from earbench.layers import GroupView, LayerView, check_layers, split_layers
 from earbench.tensors import digest
@@ -375,24 +375,3 @@ def plain(answer: object) -> object:
         f"a label or the truth of a split holds a {type(answer).__name__}, which has no digest",
         "use strings, numbers, lists, mappings, numpy arrays and dataclasses",
     )
-
-
-def expand(names: Sequence[str], suites: Mapping[str, Sequence[str]]) -> list[str]:
-    """Task names with suites (`@superb`) and `all` written out, each once, in order.
-
-    All are those of a published corpus; a task on somebody's own audio has to be told where that lies.
-
-    >>> expand(["ks", "@demo"], {"demo": ["ks", "asr"]})
-    ['ks', 'asr']
-    """
-    found: list[str] = []
-    for name in names:
-        if name == "all":
-            found += [task for task in registry.names("task") if registry.load("task", task).card.corpus.page]
-        elif name.startswith("@"):
-            if name[1:] not in suites:
-                raise UnknownName(f"no suite called '{name}'", f"known: {', '.join('@' + suite for suite in suites)}")
-            found += suites[name[1:]]
-        else:
-            found.append(name)
-    return list(dict.fromkeys(found))

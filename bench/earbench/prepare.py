@@ -11,12 +11,13 @@ from typing import Any
 
 from tabulate import tabulate
 
-from earbench import archives, data, from_raw, registry
+from earbench import archives, data, from_raw, packed, registry
 from earbench.config import Settings
-from earbench.contract import Corpus, Task, UpstreamCard
+from earbench.contract import Corpus, Fold, Task, UpstreamCard
 from earbench.errors import BenchError, RequestError
-from earbench.plan import expand, load_task
+from earbench.plan import load_task
 from earbench.progress import Progress
+from earbench.suites import asked
 
 ANY_ENCODER = UpstreamCard("any", "none", "", "", sample_rate=16_000, hop=0.02)
 FEW = 6
@@ -45,7 +46,7 @@ def prepared(
 
     One corpus of several tasks is fetched once. What is whole already is not fetched at all.
     """
-    tasks = {name: load_task(name) for name in expand(names, settings.suites)}
+    tasks = {name: load_task(name) for name in asked(names, where, settings, progress)}
     if download:
         _check_downloadable(tasks, where)
         for task in tasks.values():
@@ -59,7 +60,7 @@ def make(
     """Make the corpus of each task from the original one under `raw`, unless it is there. All originals are read, and
     all that is wrong with them is said, before the first file is written.
     """
-    tasks = {name: load_task(name) for name in expand(names, settings.suites)}
+    tasks = {name: load_task(name) for name in asked(names, where, settings, progress)}
     readers = from_raw.builders(tasks, _able)
     _check_one_corpus(tasks, where)
     roots = {name: _folder(task.card.corpus, where, settings, "--from-raw") for name, task in tasks.items()}
@@ -82,12 +83,13 @@ def _able() -> list[str]:
 def standing(task: Task, where: str | None, settings: Settings, progress: Progress) -> Standing:
     """What lies at the corpus' folder, held against the published census."""
     try:
-        place = data.locate(task, where, settings, progress)
+        place = packed.unpacked(task, ANY_ENCODER, data.locate(task, where, settings, progress), settings, progress)
     except BenchError as error:
         return Standing(None, problem=str(error))
     try:
         stated = data.at(task, ANY_ENCODER, place)
         folds = data.folds_of(stated, ANY_ENCODER, place)
+        _check_files(folds)
     except BenchError as error:
         return Standing(None if place.demo else place.root, problem=str(error))
     published = "as published" if task.card.corpus.counts else "no published counts to hold them against"
@@ -97,6 +99,13 @@ def standing(task: Task, where: str | None, settings: Settings, progress: Progre
         stated.census(folds),
         data.census_differences(stated, folds, place),
     )
+
+
+def _check_files(folds: Sequence[Fold]) -> None:
+    """Refuse a corpus without some of its audio; only a run decodes what is there."""
+    paths = sorted({clip.audio for fold in folds for split in fold.splits().values() for clip in split.clips})
+    if gone := [path for path in paths if not path.is_file()]:
+        raise BenchError(f"{len(gone):,} of {len(paths):,} audio files are not there", *map(str, gone[:3]))
 
 
 # ---- fetching --------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from earbench.contract import Labels
+from earbench.contract import Labels, Task
 from earbench.examples import Examples, Pooled
 from earbench.fit import Bench, better
 from earbench.progress import Progress
@@ -50,16 +50,17 @@ def columns(bench: Bench, test: Examples, progress: Progress, only: int | None =
         layer = _best_layer(bench, held, valid, labels) if only is None else only
         (train, given), scale = _fitted(held, layer)
         seen = scale.transform(_layer(test, layer))
-        guess, converged = _logistic(train, given, seen)
+        guess, converged = _logistic(train, given, seen, labels)
         return {
-            "knn": Column(_named(labels, test, _knn(train, given, seen)), {"layer": layer}),
-            "logistic": Column(_named(labels, test, guess), {"layer": layer, "converged": converged}),
+            "knn": Column(_said(bench.task, labels, test, _knn(train, given, seen, labels)), {"layer": layer}),
+            "logistic": Column(_said(bench.task, labels, test, guess), {"layer": layer, "converged": converged}),
         }
 
 
-def _named(labels: Labels, examples: Pooled, numbers: Array) -> dict[str, Any]:
-    """Class numbers as labels, by clip id."""
-    return {clip.id: labels[number] for clip, number in zip(examples.split.clips, numbers.tolist(), strict=True)}
+def _said(task: Task, labels: Labels, examples: Pooled, likely: Array) -> dict[str, Any]:
+    """Probabilities [clip, label] as the task's predictions, by clip id: as they are, or the likeliest label."""
+    answers = likely if task.probable else [labels[number] for number in likely.argmax(1).tolist()]
+    return {clip.id: answer for clip, answer in zip(examples.split.clips, answers, strict=True)}
 
 
 def _few_threads(train: Pooled) -> AbstractContextManager[object]:
@@ -81,8 +82,8 @@ def _best_layer(bench: Bench, held: Pooled, valid: Pooled, labels: Labels) -> in
     best, best_score = 0, float("nan")
     for layer in layers:
         (features, given), scale = _fitted(train, layer)
-        guess = _knn(features, given, scale.transform(_layer(valid, layer)))
-        rows = bench.task.rows(valid.split, _named(labels, valid, guess))
+        guess = _knn(features, given, scale.transform(_layer(valid, layer)), labels)
+        rows = bench.task.rows(valid.split, _said(bench.task, labels, valid, guess))
         if better(metric, score := metric.value(rows, weights), best_score):
             best, best_score = layer, score
     return best
@@ -112,17 +113,16 @@ def _layer(examples: Pooled, layer: int) -> Array:
     return found
 
 
-def _knn(train: Array, given: Array, seen: Array) -> Array:
+def _knn(train: Array, given: Array, seen: Array, labels: Labels) -> Array:
     from sklearn.neighbors import KNeighborsClassifier
 
     count = min(NEIGHBOURS, len(train))
     model = KNeighborsClassifier(count, metric="cosine", algorithm="brute", weights="distance").fit(train, given)
-    guess: Array = model.predict(seen)
-    return guess
+    return _spread(model, seen, labels)
 
 
-def _logistic(train: Array, given: Array, seen: Array) -> tuple[Array, bool]:
-    """Class numbers for `seen`, and whether the optimiser had converged when its iterations ended."""
+def _logistic(train: Array, given: Array, seen: Array, labels: Labels) -> tuple[Array, bool]:
+    """Probabilities for `seen`, and whether the optimiser had converged when its iterations ended."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -130,4 +130,11 @@ def _logistic(train: Array, given: Array, seen: Array) -> tuple[Array, bool]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(train, given)
-    return model.predict(seen), bool(model.n_iter_.max() < ITERATIONS)
+    return _spread(model, seen, labels), bool(model.n_iter_.max() < ITERATIONS)
+
+
+def _spread(model: Any, seen: Array, labels: Labels) -> Array:
+    """The model's probability of every label, [clip, label]; of those that train lacks it is zero."""
+    found = np.zeros((len(seen), len(labels)))
+    found[:, model.classes_] = model.predict_proba(seen)
+    return found

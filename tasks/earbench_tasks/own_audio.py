@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -41,6 +40,7 @@ from earbench.kit.metrics.multilabel import AUROC, MEAN_AP, tagged
 from earbench.kit.metrics.regression import MAE, R2, RMSE, numbered
 from earbench.kit.own_audio import Labelled
 from earbench.kit.seeds import generator
+from earbench.kit.text import slug
 
 RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 HIDDEN, BATCH, INTERVAL = 256, 32, 200
@@ -68,8 +68,6 @@ class OwnAudio(Task):
         """The labelled audio under `root`."""
 
     def at(self, root: Path, upstream: UpstreamCard) -> Task:
-        if self.root is not None and self.root != root.resolve():
-            raise RequestError(f"--data {root} and --task {self.card.name}:… name two places", "leave --data out")
         stated = copy(self)
         stated.audio = self.read(root)
         stated.made, notes = own_audio.folds(stated.audio)
@@ -120,15 +118,6 @@ def card(name: str, title: str, layout: str, metrics: tuple[Metric, ...]) -> Tas
     """The card of one form of own audio, before any audio is known; of its `metrics` some will be asked."""
     corpus = Corpus(name, "your own audio", page="", licence="yours", layout=layout)
     return TaskCard(name, 1, title, corpus, "mean", metrics, suite="own", protocol="none")
-
-
-def slug(name: str) -> str:
-    """A name fit for a folder and a table.
-
-    >>> slug("my birds (2025)")
-    'my-birds-2025'
-    """
-    return re.sub(r"[^\w.]+", "-", name).strip("-._") or "audio"
 
 
 # ---- the tasks -------------------------------------------------------------------------------------------------------

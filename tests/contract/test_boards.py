@@ -4,13 +4,14 @@ import pytest
 
 from earbench import config, registry
 from earbench.aggregates import SUPERB_POINTS
+from earbench.plan import load_task
 
 SETTINGS = config.load(folder=None)
 
 
 def scores_of(task):
     """The scores that records of a task hold, besides head-free columns."""
-    plugin = registry.load("task", task)
+    plugin = load_task(task)
     names = {metric.name for metric in plugin.card.metrics}
     return names | ({f"{plugin.published}_published"} if plugin.published else set())
 

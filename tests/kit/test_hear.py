@@ -1,4 +1,4 @@
-"""HEAR task folders: found, checked and read as the reference reads them (HEAR sheet 2 and 4)."""
+"""HEAR task folders: checked and read as the reference reads them (HEAR sheet 2 and 4)."""
 
 import json
 import shutil
@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from earbench.errors import MissingCorpus, RequestError
+from earbench.errors import MissingCorpus
 from earbench.kit import hear, hear_layout
+from earbench.kit.events import Event
 
-KIND = ("scene", "multiclass")
 FACTS = {"split_mode": "trainvaltest", "evaluation": ["top1_acc"]}
 
 
@@ -39,7 +39,7 @@ def files(split):
 
 def test_rows_stand_in_the_order_of_the_reference(folder):
     """Expected: the check vector of sheet 4.1, observed on the reference."""
-    (fold,) = hear.read(folder, 16_000, KIND).folds(str)
+    (fold,) = hear.read(folder, 16_000).folds(str)
     assert files(fold.train) == [f"{number}.wav" for number in (2, 1, 0, 4, 3)]
     assert files(fold.valid) == [f"{number}.wav" for number in (0, 1, 2)]
     assert files(fold.test) == [f"{number}.wav" for number in (0, 2, 1, 3)]
@@ -50,7 +50,7 @@ def test_folds_take_turns_as_the_protocol_has_it(tmp_path):
     path = write(tmp_path / "task", dict.fromkeys(("fold02", "fold00", "fold01"), 2), "new_split_kfold")
     said = [
         [{clip.id.split("/")[0] for clip in split.clips} for split in (fold.train, fold.valid, fold.test)]
-        for fold in hear.read(path, 16_000, KIND).folds(str)
+        for fold in hear.read(path, 16_000).folds(str)
     ]
     expected = [("02", "01", "00"), ("00", "02", "01"), ("01", "00", "02")]
     assert said == [[{f"fold{one}"} for one in turn] for turn in expected]
@@ -58,7 +58,7 @@ def test_folds_take_turns_as_the_protocol_has_it(tmp_path):
 
 def test_training_folds_follow_each_other_in_sorted_order(tmp_path):
     path = write(tmp_path / "task", {f"fold0{number}": 3 for number in range(5)}, "presplit_kfold")
-    folds = hear.read(path, 16_000, KIND).folds(str)
+    folds = hear.read(path, 16_000).folds(str)
     assert [fold.name for fold in folds] == ["fold00", "fold01", "fold02", "fold03", "fold04"]
     assert [clip.id.split("/")[0] for clip in folds[3].train.clips] == [
         f"fold0{one}" for one in (0, 1, 2) for _ in "abc"
@@ -67,7 +67,7 @@ def test_training_folds_follow_each_other_in_sorted_order(tmp_path):
 
 def test_numbers_as_labels_are_spelled_as_the_vocabulary_spells_them(folder):
     assert json.loads((folder / "train.json").read_text())["0.wav"] == [7]
-    read = hear.read(folder, 16_000, KIND)
+    read = hear.read(folder, 16_000)
     assert read.labels == ("7", "8")
     assert {clip.label for clip in read.folds(str)[0].train.clips} == {"7", "8"}
 
@@ -85,33 +85,9 @@ def test_the_encoders_own_rate_is_read_else_the_next_above_else_the_highest(ther
     (folder / "16000").rename(folder / "aside")
     for rate in there:
         shutil.copytree(folder / "aside", folder / str(rate))
-    read = hear.read(folder, wanted, KIND)
+    read = hear.read(folder, wanted)
     assert (read.rate, read.wanted) == (chosen, wanted)
     assert all(f"/{chosen}/" in clip.audio.as_posix() for clip in read.folds(str)[0].test.clips)
-
-
-@pytest.mark.parametrize("below", [".", "tasks", "hear-2021.0.6/tasks/deeper"])
-def test_a_folder_is_found_at_any_depth_and_itself(below, tmp_path):
-    path = write(tmp_path / "root" / below / "wanted", {"train": 2, "valid": 2, "test": 2})
-    write(tmp_path / "root" / "other", {"train": 2, "valid": 2, "test": 2})
-    assert hear.find(tmp_path / "root", "wanted") == path.resolve()
-    assert hear.find(path, "wanted") == path
-
-
-def test_the_only_folder_there_is_will_do_and_of_several_none(tmp_path):
-    write(tmp_path / "one", {"train": 2, "valid": 2, "test": 2})
-    assert hear.find(tmp_path, "wanted") == tmp_path / "one"
-    write(tmp_path / "two", {"train": 2, "valid": 2, "test": 2})
-    with pytest.raises(MissingCorpus, match="2 HEAR task folders; which of them is 'wanted'") as caught:
-        hear.find(tmp_path, "wanted")
-    assert str(tmp_path / "one") in str(caught.value)
-
-
-def test_archives_are_named_where_nothing_is_unpacked(tmp_path):
-    (tmp_path / "hear2021-esc50-v2.0.0-full-48000.tar.gz").touch()
-    with pytest.raises(MissingCorpus, match="no HEAR task folder") as caught:
-        hear.find(tmp_path, "wanted")
-    assert f"tar xzf {tmp_path}/hear2021-esc50-v2.0.0-full-48000.tar.gz" in str(caught.value)
 
 
 def test_all_that_is_wrong_is_told_at_once(folder):
@@ -121,7 +97,7 @@ def test_all_that_is_wrong_is_told_at_once(folder):
     (folder / "test.json").unlink()
     shutil.rmtree(folder / "16000")
     with pytest.raises(MissingCorpus) as caught:
-        hear.read(folder, 16_000, KIND)
+        hear.read(folder, 16_000)
     told = str(caught.value)
     for part in [
         "labelvocabulary.csv: 'idx' should count",
@@ -148,11 +124,57 @@ def test_all_that_is_wrong_is_told_at_once(folder):
 def test_metadata_that_cannot_be_followed_is_refused(facts, said, folder):
     change(folder, **facts)
     with pytest.raises(MissingCorpus, match=said):
-        hear.read(folder, 16_000, KIND)
+        hear.read(folder, 16_000)
 
 
-@pytest.mark.parametrize("facts", [{"prediction_type": "multilabel"}, {"embedding_type": "event"}])
-def test_a_folder_of_another_kind_is_refused_with_the_reason(facts, folder):
-    change(folder, **facts)
-    with pytest.raises(RequestError, match="this task reads scene multiclass folders, and task is "):
-        hear.read(folder, 16_000, KIND)
+def kind(path, embedding, prediction, answers):
+    """The folder at `path` as one of another kind, whose train split says `answers`."""
+    change(path, embedding_type=embedding, prediction_type=prediction)
+    for split, said in {"train": answers, "valid": {}, "test": {}}.items():
+        (path / f"{split}.json").write_text(json.dumps(said))
+    return path
+
+
+def labels(folder):
+    return {clip.audio.name: clip.label for clip in folder.folds(str)[0].train.clips}
+
+
+def test_a_clip_may_have_any_number_of_labels(folder):
+    read = hear.read(kind(folder, "scene", "multilabel", {"a.wav": [8, 7, 8], "b.wav": []}), 16_000)
+    assert read.kind == hear.MULTILABEL
+    assert labels(read) == {"a.wav": ("8", "7"), "b.wav": ()}
+
+
+def test_events_are_read_in_seconds(folder):
+    events = [{"label": 7, "start": 250.0, "end": 500}, {"label": "8", "start": 0, "end": 0}]
+    read = hear.read(kind(folder, "event", "multilabel", {"a.wav": events, "b.wav": []}), 16_000)
+    assert read.kind == hear.EVENTS
+    assert labels(read) == {"a.wav": (Event("7", 0.25, 0.5), Event("8", 0.0, 0.0)), "b.wav": ()}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"label": 7, "start": 500, "end": 250},
+        {"label": 7, "start": -1, "end": 250},
+        {"label": 7, "start": 0, "end": float("nan")},
+        {"label": 7, "start": "0", "end": 1},
+        {"label": 7, "end": 1},
+        7,
+    ],
+)
+def test_what_is_no_event_is_told(event, folder):
+    with pytest.raises(MissingCorpus, match=r"train.json: a.wav: a list of events"):
+        hear.read(kind(folder, "event", "multilabel", {"a.wav": [event]}), 16_000)
+
+
+def test_labels_of_every_kind_have_to_be_in_the_vocabulary(folder):
+    for embedding, said in [("scene", 9), ("event", {"label": 9, "start": 0, "end": 1})]:
+        with pytest.raises(MissingCorpus, match=r"a.wav: the label '9' is not in labelvocabulary.csv"):
+            hear.read(kind(folder, embedding, "multilabel", {"a.wav": [said]}), 16_000)
+
+
+def test_a_folder_of_a_kind_that_hear_does_not_have_is_refused(folder):
+    change(folder, embedding_type="event")
+    with pytest.raises(MissingCorpus, match="the task is event multiclass, not one of scene multiclass"):
+        hear.read(folder, 16_000)

@@ -108,7 +108,7 @@ def test_the_written_folder_says_what_hears_tool_wrote(home, originals, monkeypa
 def test_the_reader_of_hears_folders_reads_it(originals, monkeypatch, tmp_path):
     home = "mridangam_stroke-v1.5-full"
     drawn(home, originals["mridangam"], monkeypatch).write(tmp_path / home, (8_000,), lambda: None)
-    folder = hear.read(tmp_path / home, 8_000, ("scene", "multiclass"))
+    folder = hear.read(tmp_path / home, 8_000)
     assert [len(fold.test.clips) for fold in folder.folds(str)] == [6] * 5
     assert folder.labels == ("bheem", "cha", "tha")
 
@@ -306,11 +306,11 @@ def test_real_pieces_of_speech_commands_become_a_folder_that_can_be_read(tmp_pat
         (words / name).write_text("\n".join(there))
     draft: Draft = BUILDERS["speech_commands-v0.0.2-5h"](tmp_path)
     draft.write(tmp_path / draft.folder, (16_000,), lambda: None)
-    folder = hear.read(tmp_path / draft.folder, 16_000, ("scene", "multiclass"))
+    folder = hear.read(tmp_path / draft.folder, 16_000)
     assert len(folder.labels) == 12
     assert {split: len(files) for split, files in folder.answers.items()} == {"train": 56, "valid": 132, "test": 96}
     unknown = "_unknown__four_b49caed3_nohash_0.wav.wav"
-    assert folder.answers["test"][unknown] == ("_unknown_",)
+    assert folder.answers["test"][unknown] == "_unknown_"
     original, _ = soundfile.read(tmp_path / archives[1] / "_unknown_" / "four_b49caed3_nohash_0.wav.wav", dtype="int16")
     found, rate = soundfile.read(folder.path / "16000" / "test" / unknown, dtype="int16")
     assert (rate, len(found), found[: len(original)].tolist()) == (16_000, 16_000, original.tolist())

@@ -12,6 +12,7 @@ from earbench.kit.sampling import (
     balanced_draw,
     class_balanced_weights,
     in_order,
+    reshuffled,
     shuffled,
     unit_weights,
     windows,
@@ -67,6 +68,15 @@ def test_in_order_gives_the_same_batches_in_every_pass_and_never_a_single_clip(c
     assert [len(batch) for batch in passes[0]] == sizes
     assert passes[0] == passes[1]
     assert list(itertools.chain(*passes[0])) == list(range(count))
+
+
+def test_reshuffled_visits_every_number_once_a_pass_in_an_order_of_its_own():
+    batches = reshuffled(7, 3, np.random.default_rng(0))
+    passes = [list(itertools.islice(batches, 3)) for _ in range(3)]
+    assert [[len(batch) for batch in one] for one in passes] == [[3, 2, 2]] * 3
+    orders = [list(itertools.chain(*one)) for one in passes]
+    assert [sorted(order) for order in orders] == [list(range(7))] * 3
+    assert len({tuple(order) for order in orders}) == 3
 
 
 def test_in_order_refuses_a_split_of_one_clip():

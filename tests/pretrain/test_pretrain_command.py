@@ -15,7 +15,7 @@ from earbench.kit.cpc import Shape, fresh
 from earbench.plan import load_upstream
 from earbench.pretrain import command, loop, speech
 from earbench.pretrain.probe import guesses, probe
-from earbench_tasks.hear_scenes import Pitch
+from earbench_tasks.hear import PITCH
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "librispeech_sample"
 
@@ -103,7 +103,7 @@ def test_the_probe_tells_separable_classes_apart_and_chance_from_that():
 
 
 def test_a_task_whose_labels_stand_in_its_corpus_can_be_probed(tmp_path, settings, quiet):
-    Pitch().toy(tmp_path / "hear", 0)
+    PITCH.load(None).toy(tmp_path / "hear", 0)
     save_file(fresh(Shape(width=16), 0).state_dict(), tmp_path / "weights.safetensors")
     score = probe("cpc", "pitch", str(tmp_path / "hear"), settings, quiet)
     assert 0 <= score(tmp_path / "weights.safetensors") <= 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from earbench import line
+from earbench import data, line
 from earbench.checks import task as check_task
 from earbench.commands import ANY_ENCODER
 from earbench.errors import BadAudio, MissingCorpus, RequestError
@@ -382,10 +382,10 @@ def test_without_audio_the_error_says_how_to_name_it(name, tmp_path):
         load_task(name).folds(tmp_path, ANY_ENCODER)
 
 
-def test_a_second_place_is_refused(tmp_path):
+def test_a_second_place_is_refused(tmp_path, settings, quiet):
     task = load_task(f"folder:{folder(tmp_path / 'one', cat=3, dog=3)}")
     with pytest.raises(RequestError, match="name two places"):
-        task.at(tmp_path, ANY_ENCODER)
+        data.locate(task, str(tmp_path), settings, quiet)
 
 
 class Tags(Csv):

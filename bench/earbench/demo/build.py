@@ -8,7 +8,7 @@ finds it done.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +34,17 @@ CORPORA: Mapping[str, str] = {
     "tau2019": "scenes",
 }
 """The module of each corpus, by corpus id."""
+PARTS: Mapping[str, Sequence[str]] = {
+    "hear": (
+        "pitch",
+        "hear_mridangam_stroke",
+        "hear_fsd50k",
+        "hear_dcase2016",
+        "hear_maestro_5h",
+        "hear_vox_lingua_top10",
+    )
+}
+"""The tasks that the demo holds something for, of corpora with more."""
 
 
 def build(cache: Path, corpus_id: str) -> Path:
@@ -56,6 +67,11 @@ def census(corpus_id: str, task: str) -> Mapping[str, int]:
     """Units that the demo holds for a task, in the keys of its census; none for a task it was not made for."""
     found: Mapping[str, int] = _corner(corpus_id).CENSUS.get(task, {})
     return found
+
+
+def holds(corpus_id: str, task: str) -> bool:
+    """Whether the demo was made for this task; no corpus is imported to know it."""
+    return corpus_id in CORPORA and task in PARTS.get(corpus_id, (task,))
 
 
 def _corner(corpus_id: str) -> ModuleType:

@@ -80,6 +80,6 @@ TAU_2019 = tuple(
 """Each unpacks into TAU-urban-acoustic-scenes-2019-development/."""
 
 
-def hear(folder: str) -> tuple[Archive, ...]:
-    """HEAR's prepared task folder, which unpacks into tasks/`folder`/, from the newest version of the record."""
-    return (Archive(f"{_HEAR}hear2021-{folder}-48000.tar.gz"),)
+def hear(*folders: str) -> tuple[Archive, ...]:
+    """HEAR's prepared task folders, which unpack into tasks/, from the newest version of the record."""
+    return tuple(Archive(f"{_HEAR}hear2021-{folder}-48000.tar.gz") for folder in folders)

@@ -1,20 +1,23 @@
-"""HEAR's prepared task folders: found at any depth, checked as a whole, read into clips and folds (HEAR sheet 2, 4)."""
+"""HEAR's prepared task folders: checked as a whole, read into clips and folds (HEAR sheet 2, 4)."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from earbench.contract import Clip, Fold, Labels, Split
-from earbench.errors import MissingCorpus, RequestError
+from earbench.errors import MissingCorpus
+from earbench.kit.events import Event
+from earbench.kit.hear_find import METADATA, nearest, rates
 
-METADATA, VOCABULARY = "task_metadata.json", "labelvocabulary.csv"
+VOCABULARY = "labelvocabulary.csv"
 TRAIN_VALID_TEST, KFOLD = "trainvaltest", ("new_split_kfold", "presplit_kfold")
 FACTS: Mapping[str, type] = {
     "embedding_type": str,
@@ -24,26 +27,37 @@ FACTS: Mapping[str, type] = {
     "evaluation": list,
 }
 """What the evaluation needs of the metadata (sheet 2.1). Not `task_name`: a published folder carries a wrong one."""
+MULTICLASS, MULTILABEL, EVENTS = ("scene", "multiclass"), ("scene", "multilabel"), ("event", "multilabel")
+"""What a task may ask, by its embedding and prediction type: one label, any labels, or which events when."""
+
+Answer = str | tuple[str, ...] | tuple[Event, ...]
+Reader = Callable[[Any], Answer | None]
 
 
 @dataclass(frozen=True)
 class TaskFolder:
     """One prepared task, read and checked.
 
-    `answers[split][file]` are that file's labels as the vocabulary spells them; the folder writes some as numbers.
-    `rate` names the folder of audio that is used, `wanted` is the encoder's own rate.
+    `answers[split][file]` is that file's label (multiclass), labels or events; labels are spelled as in the
+    vocabulary, the folder writes some as numbers. `rate` names the folder of audio that is used, `wanted` is the
+    encoder's own.
     """
 
     path: Path
     metadata: Mapping[str, Any]
     labels: Labels
-    answers: Mapping[str, Mapping[str, tuple[str, ...]]]
+    answers: Mapping[str, Mapping[str, Answer]]
     rate: int
     wanted: int
 
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """MULTICLASS, MULTILABEL or EVENTS."""
+        return self.metadata["embedding_type"], self.metadata["prediction_type"]
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -75,70 +89,26 @@ class TaskFolder:
         return found
 
     def _clip(self, split: str, file: str, group: str) -> Clip:
-        (label,) = self.answers[split][file]
-        return Clip(f"{split}/{file}", self.path / str(self.rate) / split / file, label, group)
+        audio = self.path / str(self.rate) / split / file
+        return Clip(f"{split}/{file}", audio, self.answers[split][file], group)
 
 
-def find(root: Path, name: str) -> Path:
-    """The task folder called `name` at any depth under `root`; if none has the name, the only one there is."""
-    folders, archives = _walk(root)
-    for fitting in ([path for path in folders if path.name == name], folders):
-        if len(fitting) == 1:
-            return fitting[0]
-        if fitting:
-            raise MissingCorpus(
-                f"{root} holds {len(fitting)} HEAR task folders; which of them is '{name}'?",
-                *(f"found {path}" for path in fitting[:12]),
-                "name the folder itself with --data",
-            )
-    raise MissingCorpus(
-        f"no HEAR task folder found under {root}: none of its folders holds {METADATA}",
-        *(f"unpack it first: tar xzf {path} -C {root}" for path in archives[:3]),
-    )
-
-
-def read(path: Path, wanted: int, kind: tuple[str, str]) -> TaskFolder:
-    """The task folder at `path` with audio for an encoder at `wanted` hertz; all that is wrong with it is one error.
-
-    `kind` is the embedding and prediction type that the caller can evaluate, such as ("scene", "multiclass").
-    """
+def read(path: Path, wanted: int) -> TaskFolder:
+    """The task folder at `path` with audio for an encoder at `wanted` hertz; all that is wrong with it is one error."""
     problems: list[str] = []
     metadata = _metadata(path, problems)
     _stop(path, problems)
-    found = metadata["embedding_type"], metadata["prediction_type"]
-    if found != kind:
-        raise RequestError(f"this task reads {' '.join(kind)} folders, and {path.name} is {' '.join(found)}")
     labels = _labels(path, problems)
-    answers = {split: _answers(path, split, labels, kind[1] == "multiclass", problems) for split in metadata["splits"]}
-    rates = sorted(int(entry.name) for entry in path.iterdir() if entry.is_dir() and entry.name.isdecimal())
-    if not rates:
+    reader = READERS[metadata["embedding_type"], metadata["prediction_type"]]
+    answers = {split: _answers(path, split, set(labels), reader, problems) for split in metadata["splits"]}
+    there = rates(path)
+    if not there:
         problems.append("no folder of audio: one per sample rate is expected, 16000/, 44100/, 48000/, …")
     _stop(path, problems)
-    return TaskFolder(path, metadata, labels, answers, nearest(rates, wanted), wanted)
-
-
-def nearest(rates: Sequence[int], wanted: int) -> int:
-    """The rate to read: the wanted one, else the lowest above it (nothing is lost), else the highest.
-
-    >>> nearest([16_000, 44_100, 48_000], 32_000), nearest([16_000], 44_100)
-    (44100, 16000)
-    """
-    return min((rate for rate in rates if rate >= wanted), default=max(rates))
+    return TaskFolder(path, metadata, labels, answers, nearest(there, wanted), wanted)
 
 
 # ---- the files of a task folder --------------------------------------------------------------------------------------
-
-
-def _walk(root: Path) -> tuple[list[Path], list[Path]]:
-    """All task folders under `root`, without looking into them or into what is hidden, and the archives beside them."""
-    folders, archives = [], []
-    for place, inside, files in os.walk(root):
-        inside[:] = [name for name in inside if not name.startswith(".")]
-        if METADATA in files:
-            folders.append(Path(place))
-            inside.clear()
-        archives += [Path(place, file) for file in files if file.endswith((".tar.gz", ".tgz"))]
-    return sorted(folders), sorted(archives)
 
 
 def _stop(path: Path, problems: Sequence[str]) -> None:
@@ -169,8 +139,14 @@ def _metadata(path: Path, problems: list[str]) -> dict[str, Any]:
         if not isinstance(found.get(key), kind) or not found[key]
     ]
     if not problems:
+        problems += _kind_problems(found["embedding_type"], found["prediction_type"])
         problems += _split_problems(found["split_mode"], found["splits"])
     return found
+
+
+def _kind_problems(*kind: str) -> list[str]:
+    known = ", ".join(map(" ".join, READERS))
+    return [] if kind in READERS else [f"{METADATA}: the task is {' '.join(kind)}, not one of {known}"]
 
 
 def _split_problems(mode: str, splits: list[str]) -> list[str]:
@@ -198,20 +174,44 @@ def _labels(path: Path, problems: list[str]) -> Labels:
     return labels
 
 
-def _answers(path: Path, split: str, labels: Labels, single: bool, problems: list[str]) -> dict[str, tuple[str, ...]]:
-    """The labels of every file of a split, in the order of its JSON."""
-    known, found = set(labels), {}
+def _answers(path: Path, split: str, known: AbstractSet[str], reader: Reader, problems: list[str]) -> dict[str, Answer]:
+    """What is said of every file of a split, in the order of its JSON."""
+    found = {}
     for file, given in _json(path / f"{split}.json", problems).items():
         where = f"{split}.json: {file}"
-        if not isinstance(given, list) or (single and len(given) != 1):
-            problems.append(
-                f"{where}: {'a list of one label' if single else 'a list of labels'} expected, got {given!r}"
-            )
-            continue
-        found[file] = tuple(map(str, given))
-        problems += [
-            f"{where}: the label {label!r} is not in {VOCABULARY}" for label in found[file] if label not in known
-        ]
         if Path(file).name != file:
             problems.append(f"{where}: a file name is expected, not a path")
+        if (answer := reader(given)) is None:
+            problems.append(f"{where}: {EXPECTED[reader]} expected, got {str(given)[:60]}")
+            continue
+        found[file] = answer
+        names = [answer] if isinstance(answer, str) else [one if isinstance(one, str) else one.label for one in answer]
+        problems += [
+            f"{where}: the label {label!r} is not in {VOCABULARY}" for label in sorted({*names}.difference(known))
+        ]
     return found
+
+
+def _one_label(given: Any) -> str | None:
+    return str(given[0]) if isinstance(given, list) and len(given) == 1 else None
+
+
+def _any_labels(given: Any) -> tuple[str, ...] | None:
+    return tuple(dict.fromkeys(map(str, given))) if isinstance(given, list) else None
+
+
+def _events(given: Any) -> tuple[Event, ...] | None:
+    """Milliseconds become seconds."""
+    try:
+        found = tuple(Event(str(one["label"]), one["start"] / 1000, one["end"] / 1000) for one in given)
+    except (TypeError, KeyError, IndexError):
+        return None
+    return found if all(0 <= one.start <= one.stop < math.inf for one in found) else None
+
+
+READERS: Mapping[tuple[str, str], Reader] = {MULTICLASS: _one_label, MULTILABEL: _any_labels, EVENTS: _events}
+EXPECTED: Mapping[Reader, str] = {
+    _one_label: "a list of one label",
+    _any_labels: "a list of labels",
+    _events: "a list of events, each with label, start and end (milliseconds)",
+}

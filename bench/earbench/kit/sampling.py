@@ -6,6 +6,8 @@ A unit is a clip, or a pool of clips of which each visit draws one. All draws of
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -86,6 +88,14 @@ def windows(split: Split, batch: int, symbols: Sequence[int], rng: np.random.Gen
             if seconds[window[0]] > LONG and len(window) > 1:
                 window = window[: len(window) // 2]
             yield window[np.argsort(-seconds[window], kind="stable")].tolist()
+
+
+def reshuffled(count: int, batch: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """Endless passes over `count` examples, each in an order of its own, cut like those of `consecutive`."""
+    stream, batches = consecutive(count, batch), math.ceil(count / batch)
+    while True:
+        order = rng.permutation(count)
+        yield from (order[places.start : places.stop].tolist() for places in itertools.islice(stream, batches))
 
 
 def balanced(split: Split, batch: int, rng: np.random.Generator) -> Iterator[list[int]]:

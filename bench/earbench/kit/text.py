@@ -1,8 +1,9 @@
-"""What a recogniser spells with: a dictionary of characters, and the greedy reading of CTC's path."""
+"""What a recogniser spells with: a dictionary of characters, and the greedy reading of CTC's path; names as slugs."""
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -52,3 +53,12 @@ def collapsed(path: Sequence[int]) -> list[int]:
     [7, 7, 5]
     """
     return [symbol for symbol, _ in itertools.groupby(path) if symbol != BLANK]
+
+
+def slug(name: str) -> str:
+    """A name fit for a folder and a table.
+
+    >>> slug("my birds (2025)")
+    'my-birds-2025'
+    """
+    return re.sub(r"[^\w.]+", "-", name).strip("-._") or "audio"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from earbench import audio, data
+from earbench import audio, data, packed
 from earbench.config import Settings
 from earbench.contract import Split, Task, Upstream
 from earbench.errors import RequestError
@@ -29,8 +29,8 @@ def probe(
     task = load_task(name)
     if task.card.grain == "frame":
         raise RequestError(f"task '{name}' asks about frames; the probe needs one that pools, such as 'ks'")
-    place = data.locate(task, where, settings, progress)
     card = load_upstream(f"{upstream}~random").card
+    place = packed.unpacked(task, card, data.locate(task, where, settings, progress), settings, progress)
     task = data.at(task, card, place)
     fold = data.quick(data.folds_of(task, card, place)[0])
     waves = [

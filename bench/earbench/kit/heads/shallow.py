@@ -1,4 +1,4 @@
-"""HEAR's shallow predictor on one vector per clip, and the eight points of its grid (HEAR sheet 4.2, 4.3)."""
+"""HEAR's shallow predictor: any of some labels, for one vector per clip or per frame (HEAR sheet 4.2)."""
 
 from __future__ import annotations
 
@@ -10,58 +10,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from earbench.contract import Head, Recipe
-
-GRID = (
-    (1, "normal", 1e-4),
-    (2, "uniform", 1e-3),
-    (1, "normal", 1e-3),
-    (1, "normal", 3.2e-4),
-    (2, "normal", 3.2e-4),
-    (2, "uniform", 3.2e-4),
-    (2, "normal", 3.2e-3),
-    (2, "uniform", 3.2e-3),
-)
-"""Hidden layers, Xavier initialisation, rate: the first eight of sixteen as the reference's shuffle always orders them.
-Ties on valid go to the earlier point, so the order counts.
-"""
-
-
-def grid() -> list[Recipe]:
-    """The published recipes: Adam, batches of 1024, at most 500 epochs, judged every 3, patience 20."""
-    shape = {"hidden_dim": 1024, "dropout": 0.1}
-    return [
-        Recipe(
-            lr=lr,
-            batch=1024,
-            steps=500,
-            every=3,
-            patience=20,
-            unit="epoch",
-            options={"hidden_layers": layers, "initialisation": initialisation, **shape},
-        )
-        for layers, initialisation, lr in GRID
-    ]
+from earbench.contract import Head
+from earbench.kit.events import found
 
 
 class Shallow(Head):
     """Logits over `labels`: `hidden_layers` times Linear, batch norm, dropout, ReLU (in this order), then Linear.
 
-    Weights are Xavier (`initialisation` "uniform" or "normal"), with gain 1 in the first Linear and sqrt(2) behind a
-    ReLU, the output included; biases as torch draws them. The input is not normalised.
+    `single` is whether a clip has one of the labels (softmax), or any of them (sigmoid). Weights are Xavier
+    (`initialisation` "uniform" or "normal"), with gain 1 in the first Linear and sqrt(2) behind a ReLU, the output
+    included; biases as torch draws them. The input is not normalised.
     """
 
     def __init__(
         self,
         width: int,
         labels: Sequence[str],
+        single: bool,
         hidden_layers: int,
         hidden_dim: int,
         dropout: float,
         initialisation: str,
     ) -> None:
         super().__init__()
-        self.labels, self.dropout = tuple(labels), dropout
+        self.labels, self.single, self.dropout = tuple(labels), single, dropout
         sizes = [width, *(hidden_dim for _ in range(hidden_layers))]
         self.hidden = nn.ModuleList(nn.Linear(one, two) for one, two in pairwise(sizes))
         self.norms = nn.ModuleList(nn.BatchNorm1d(hidden_dim) for _ in range(hidden_layers))
@@ -71,18 +43,26 @@ class Shallow(Head):
             draw(linear.weight, gain=nn.init.calculate_gain("relu") if number else 1.0)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
         for linear, norm in zip(self.hidden, self.norms, strict=True):
-            x = functional.relu(self._dropped(norm(linear(x))))
-        logits: Tensor = self.output(x)
-        return logits
+            rows = functional.relu(self._dropped(norm(linear(rows))))
+        logits: Tensor = self.output(rows)
+        return logits.reshape(*x.shape[:-1], -1)
 
     def loss(self, output: Tensor, lengths: Tensor | None, targets: Tensor, target_lengths: Tensor) -> Tensor:
-        """Cross-entropy, mean over clips; `targets` hold one class index per clip."""
-        return functional.cross_entropy(output, targets.reshape(-1))
+        """Cross-entropy with the label number of each row, mean over rows; or binary cross-entropy with `targets`
+        [row, label] of 0 and 1, mean over rows and labels.
+        """
+        if self.single:
+            return functional.cross_entropy(output, targets.reshape(-1))
+        return functional.binary_cross_entropy_with_logits(output, targets)
 
-    def predict(self, output: Tensor, lengths: Tensor | None, times: Tensor | None, **decoding: Any) -> list[str]:
-        """The label of the highest logit; the first of equals."""
-        return [self.labels[index] for index in output.argmax(1).tolist()]
+    def predict(self, output: Tensor, lengths: Tensor | None, times: Tensor | None, **decoding: Any) -> list[Any]:
+        """For each clip the probability of every label as an array, in single precision as HEAR's own tool has it."""
+        return list(self.probabilities(output).cpu().numpy())
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        return output.float().softmax(-1) if self.single else output.float().sigmoid()
 
     def _dropped(self, x: Tensor) -> Tensor:
         """In training a share of `dropout` is zero and the rest grows by as much, drawn from the head's generator."""
@@ -90,3 +70,17 @@ class Shallow(Head):
             return x
         kept = torch.empty(x.shape).bernoulli_(1 - self.dropout, generator=self.generator)
         return x * kept.to(x.device) / (1 - self.dropout)
+
+
+class EventShallow(Shallow):
+    """The same for the frames of a clip, of which it says what is heard when."""
+
+    def predict(self, output: Tensor, lengths: Tensor | None, times: Tensor | None, **decoding: Any) -> list[Any]:
+        """For each clip its events: the decoding is the length of the median filter and of the shortest event kept."""
+        if lengths is None or times is None:
+            raise ValueError("events need frames and their times")
+        likely = self.probabilities(output).cpu()
+        return [
+            found(one[:count], at[:count], self.labels, **decoding)
+            for one, at, count in zip(likely, times.cpu(), lengths.tolist(), strict=True)
+        ]

@@ -348,6 +348,19 @@ def test_every_judgement_tries_all_decodings_and_the_best_one_at_the_best_step_i
     assert (other.step, other.decoding) == (10, {"rotate": 0})
 
 
+def test_where_a_nan_ends_training_a_decoding_without_a_value_counts_zero_beside_others(tmp_path, quiet):
+    """HEAR sheet 4.6: of equals the first, and then it is the NaN that ends training."""
+    nan = float("nan")
+    for scores, decoding, curve in [
+        ([9, 8, nan, 0, 7, 7], 0, [9, nan]),
+        ([0, nan, 0, 5, nan, nan], 1, [0, 5, nan]),
+    ]:
+        folder = tmp_path / str(decoding)
+        (found,) = fits(bench(folder, [RECIPE.with_(finite=True)], saying(scores)), quiet)
+        assert [score for _, score in found.curve] == pytest.approx(curve, nan_ok=True)
+        assert found.decoding == {"rotate": decoding}
+
+
 def test_a_resumed_fit_reads_its_best_state_as_before(tmp_path, quiet, kill):
     task = Colours(decodings=({"rotate": 1}, {"rotate": 0}))
     expected = fits(bench(tmp_path / "whole", [RECIPE], task), quiet)

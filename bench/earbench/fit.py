@@ -248,19 +248,25 @@ def _judgements(bench: Bench, stacks: Sequence[Stack]) -> list[Judgement]:
     if metric is None:
         return [Judgement(loss, 0) for loss in _valid_losses(bench, stacks)]
     weights = bench.task.weights(split, bench.plan.effort)
+    recipes = [recipe for stack in stacks for recipe in stack.recipes]
     return [
-        _best(metric, [metric.value(bench.task.rows(split, said), weights) for said in answers])
-        for answers in _predictions(stacks, bench.valid, bench.task.decodings)
+        _best(metric, [metric.value(bench.task.rows(split, said), weights) for said in answers], recipe.finite)
+        for recipe, answers in zip(recipes, _predictions(stacks, bench.valid, bench.task.decodings), strict=True)
     ]
 
 
-def _best(metric: Metric, scores: Sequence[float]) -> Judgement:
-    """The best of the scores of all decodings; of equals the first, and a NaN only if there is nothing else."""
-    found = Judgement(scores[0], 0)
-    for number, score in enumerate(scores):
-        if better(metric, score, found.score):
-            found = Judgement(score, number)
-    return found
+def _best(metric: Metric, scores: Sequence[float], finite: bool) -> Judgement:
+    """The best of the scores of all decodings, of equals the first; and a NaN only if there is nothing else.
+
+    Of a `finite` recipe a NaN counts 0 here (HEAR sheet 4.6). So where one decoding finds no event, and a later one
+    none that is right, the judgement is the NaN, and ends the training.
+    """
+    counted = [0.0 if finite and math.isnan(score) else score for score in scores]
+    best = 0
+    for number, score in enumerate(counted):
+        if better(metric, score, counted[best]):
+            best = number
+    return Judgement(scores[best], best)
 
 
 def _valid_losses(bench: Bench, stacks: Sequence[Stack]) -> list[float]:

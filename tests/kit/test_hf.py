@@ -21,6 +21,7 @@ import transformers
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from earbench import forward
 from earbench.contract import Spec, UpstreamCard
 from earbench.errors import BadCheckpoint, RequestError
 from earbench.kit.hf import Pretrained
@@ -154,6 +155,23 @@ def test_the_last_state_of_a_large_model_is_behind_its_final_layer_norm():
     last = encode(upstream, [clips()[3]]).frames[0, -1]
     torch.testing.assert_close(last.mean(-1), torch.zeros(len(last)), atol=1e-5, rtol=0)
     torch.testing.assert_close(last.var(-1, correction=0), torch.ones(len(last)), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *EQUAL])
+def test_stretches_of_a_long_clip_give_as_many_frames_at_the_same_times(family):
+    upstream, wave = encoder(*(FAMILIES | EQUAL)[family]), clips()[-1].numpy()
+    whole = forward.encode(upstream, [wave], "frame", "fp32", torch.device("cpu"))
+    upstream.longest = 1.0
+    parts = forward.encode(upstream, [wave], "frame", "fp32", torch.device("cpu"))
+    assert parts.rows[0].shape == whole.rows[0].shape
+    assert (parts.hop, parts.first) == (whole.hop, whole.first)
+    assert not torch.equal(parts.rows[0], whole.rows[0])
+
+
+def test_how_much_is_heard_at_once_goes_by_the_kind_of_attention():
+    taken = {family: encoder(*facts).longest for family, facts in (FAMILIES | EQUAL).items()}
+    tables = {"wavlm": 100, "wavlm large": 100, "sew-d": 200, "conformer": 100, "conformer, rotary": 100}
+    assert taken == pytest.approx({family: tables.get(family, 300) for family in taken})
 
 
 def test_frames_are_centred_on_what_they_see():

@@ -12,6 +12,7 @@ import transformers
 from torch.nn.utils.rnn import pad_sequence
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from earbench import forward
 from earbench.checks import upstream as check_upstream
 from earbench.contract import Spec, UpstreamCard
 from earbench.errors import BadCheckpoint
@@ -243,6 +244,19 @@ def test_frames_are_as_many_as_there_is_audio_and_evenly_spaced_across_chunks(ki
         last = features.first + (count - 1) * features.hop
         assert last <= seconds
         assert seconds - last <= features.hop + features.first + 0.0125
+
+
+def test_stretches_of_a_long_clip_of_w2v_bert_give_as_many_frames_at_the_same_times():
+    upstream, (wave,) = encoder("wav2vec2-bert"), clips("wav2vec2-bert", [2.4])
+    assert upstream.longest == pytest.approx(100)
+    whole, parts = (said(upstream, wave, longest) for longest in (100.0, 1.0))
+    assert parts.rows[0].shape == whole.rows[0].shape
+    assert (parts.hop, parts.first) == (whole.hop, whole.first)
+
+
+def said(upstream, wave, longest):
+    upstream.longest = longest
+    return forward.encode(upstream, [wave.numpy()], "frame", "fp32", torch.device("cpu"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from earbench.contract import Features, Spec, Upstream, UpstreamCard
 from earbench.errors import BadCheckpoint, RequestError
+from earbench.kit.attention import LONGEST, PAIRED
 from earbench.kit.exact import Extent, frame_counts, mask_padding, receptive_field
 from earbench.kit.torchaudio_guard import shield
 from earbench.kit.weights import file_digest, load_strict, modern_weight_norm, read_state
@@ -57,6 +58,7 @@ class Bundle(Upstream):
         self.sample_rate = int(bundle.sample_rate)
         self.hop, self.first = step / self.sample_rate, seen / 2 / self.sample_rate
         self.relative = bundle._model_type == "WavLM"
+        self.longest = PAIRED * self.hop if self.relative else LONGEST
         transformer = model.encoder.transformer
         self.layers, self.width = len(transformer.layers) + 1, bundle._params["encoder_embed_dim"]
         self.extent = Extent()

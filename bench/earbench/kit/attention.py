@@ -6,6 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+LONGEST = 300.0
+"""Seconds that a network on convolved waves takes at once: a Base transformer then has room in 8 GB, a Large one in 16.
+Its memory grows with the length of a clip, by the first convolutions and by the states, of which all are wanted."""
+PAIRED = 5_000
+"""Frames that it takes at once where attention weighs every pair of them by a table for each head (WavLM, relative
+positions): memory then grows with the square."""
+
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, counts: Tensor) -> Tensor:
     """What each frame gathers from the true frames of its clip: all [clip, time, width], `counts` [clip] true frames.

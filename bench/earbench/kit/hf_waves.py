@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 
 from earbench.contract import Features, UpstreamCard
+from earbench.kit.attention import LONGEST, PAIRED
 from earbench.kit.exact import Extent, frame_counts, mask_padding, receptive_field, unit_variance
 from earbench.kit.library_encoder import LibraryEncoder
 
+PAIRWISE = ("wavlm", "sew-d", "wav2vec2-conformer")
+"""Kinds whose attention holds tables of all pairs of frames, which limits how long a clip may be at once."""
 EXACT = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat")
 
 
@@ -36,6 +39,7 @@ class SpeechTransformer(LibraryEncoder):
         self.hop = step * self.squeeze / self.sample_rate
         self.first = (seen + step * (self.squeeze - 1)) / 2 / self.sample_rate
         self.layers, self.width = config.num_hidden_layers + 1, config.hidden_size
+        self.longest = PAIRED * self.hop if config.model_type in PAIRWISE else LONGEST
         self.extent = Extent()
         self.batching = "any" if config.model_type in EXACT else "equal"
         if self.batching == "any":

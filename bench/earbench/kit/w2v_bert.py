@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from earbench.contract import Features, UpstreamCard
+from earbench.kit.attention import PAIRED
 from earbench.kit.frontends import fitting_frames
 from earbench.kit.library_encoder import LibraryEncoder
 from earbench.kit.log_mels import SeamlessFbank, demand
@@ -40,6 +41,7 @@ class W2vBert(LibraryEncoder):
         self.front = SeamlessFbank(bands)
         self.hop = self.stride * SPECTRUM / SAMPLE_RATE
         self.first = (WINDOW + SPECTRUM * (self.stride - 1)) / 2 / SAMPLE_RATE
+        self.longest = PAIRED * self.hop
         self.layers, self.width = config.num_hidden_layers + 1, config.hidden_size
         self.declare(card)
 

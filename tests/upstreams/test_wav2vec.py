@@ -13,11 +13,13 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from earbench import forward
 from earbench.checks import upstream as check_upstream
 from earbench.contract import Group, Spec
 from earbench.errors import BadCheckpoint
 from earbench.kit.wav2vec import Codebook, Shape, Wav2vecNet
 from earbench.kit.weights import file_digest
+from earbench.layers import GroupView
 from earbench_upstreams.wav2vec import VqWav2vecGumbel, VqWav2vecKmeans, Wav2vec
 
 WIDTH, CODES, STEPS = 16, 6, 12
@@ -173,6 +175,19 @@ def test_frames_are_those_wholly_inside_the_clip(saved, samples, frames):
     assert features.frames.shape == (1, 13, frames, WIDTH)
     assert features.lengths.tolist() == [frames]
     assert (features.hop, features.first) == (0.01, 465 / 2 / 16_000)
+
+
+@pytest.mark.parametrize("group", [None, "quantised", "units"])
+def test_stretches_of_a_long_clip_give_as_many_frames_at_the_same_times(saved, group):
+    upstream = load("gumbel", saved(old(settings("gumbel"), tensors("gumbel"))))
+    found, wave = [], clips(2.4013)[0][0].numpy()
+    for longest in (upstream.longest, 1.0):
+        upstream.longest = longest
+        view = GroupView(upstream, group) if group else upstream
+        found.append(forward.encode(view, [wave], "frame", "fp32", torch.device("cpu")))
+    whole, parts = found
+    assert parts.rows[0].shape == whole.rows[0].shape
+    assert (parts.hop, parts.first) == (whole.hop, whole.first)
 
 
 # ---- the reference implementation ------------------------------------------------------------------------------------

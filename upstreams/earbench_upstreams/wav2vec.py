@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from earbench.contract import Features, Group, Spec, Upstream, UpstreamCard
 from earbench.errors import BadCheckpoint
+from earbench.kit.attention import LONGEST
 from earbench.kit.exact import frame_counts, receptive_field
 from earbench.kit.fairseq import Parts, naming, read_parts
 from earbench.kit.from_file import given_file
@@ -52,7 +53,7 @@ class Wav2vec(Upstream):
         normalise=False,
         parity="run",
     )
-    sample_rate = SAMPLE_RATE
+    sample_rate, longest = SAMPLE_RATE, LONGEST
 
     def __init__(self, net: Wav2vecNet, source: Mapping[str, str], licence: str) -> None:
         super().__init__()

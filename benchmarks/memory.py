@@ -25,17 +25,7 @@ from earbench.checks.full import twin
 from earbench.forward import encode
 from earbench.plan import load_upstream
 
-NAMES = (
-    "hubert",
-    "hubert_large",
-    "wavlm",
-    "wavlm_large",
-    "sew_d_base",
-    "w2v_bert_2",
-    "whisper_small",
-    "wav2vec",
-    "cpc",
-)
+NAMES = ("hubert", "hubert_large", "wavlm", "wavlm_large", "w2v_bert_2", "whisper_small", "decoar2", "wav2vec", "cpc")
 SECONDS = "30,60,120,300,600"
 PATIENCE = 1800
 
@@ -58,23 +48,27 @@ def main(words: Sequence[str]) -> None:
 
 def row(name: str, durations: Sequence[float], asked: argparse.Namespace) -> dict[str, str]:
     """The peaks of one encoder; nothing longer is tried once a length did not fit."""
-    shown = {"name": f"`{name}`"}
+    found: list[str] = []
     for seconds in durations:
-        said = "" if shown and list(shown.values())[-1].startswith((">", "–")) else apart(name, seconds, asked)
-        print(f"{name} {seconds:g} s: {said}", file=sys.stderr, flush=True)
-        shown[f"{seconds:g} s"] = said
-    return shown
+        beyond = bool(found) and found[-1] in ("", "–", f"> {asked.limit:g}")
+        found.append("" if beyond else apart(name, seconds, asked))
+        print(f"{name} {seconds:g} s: {found[-1]}", file=sys.stderr, flush=True)
+    return {"name": f"`{name}`"} | {f"{seconds:g} s": said for seconds, said in zip(durations, found, strict=True)}
 
 
 def apart(name: str, seconds: float, asked: argparse.Namespace) -> str:
-    """The peak in GB, by a process that ends with it."""
+    """The peak in GB, by a process that ends with it. Any other end than for want of memory is an error here."""
     options = ["--whole"] if asked.whole else []
     words = [sys.executable, __file__, "--one", f"--seconds={seconds}", f"--limit={asked.limit}", *options, name]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         return "–"
-    return f"{float(done.stdout):.1f}" if done.returncode == 0 else f"> {asked.limit:g}"
+    if done.returncode == 0:
+        return f"{float(done.stdout):.1f}"
+    if "memory" in done.stderr:
+        return f"> {asked.limit:g}"
+    raise SystemExit(f"{name}, {seconds:g} s: {done.stderr[-400:]}")
 
 
 def peak(name: str, seconds: float, whole: bool, limit: float) -> float:

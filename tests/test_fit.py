@@ -377,6 +377,8 @@ def test_a_resumed_fit_reads_its_best_state_as_before(tmp_path, quiet, kill):
     [
         (ACCURACY, 2.0, 1.0, True),
         (ACCURACY, 1.0, 1.0, False),
+        (ACCURACY, 0.5454545454545455, 0.5454545454545454, False),
+        (ACCURACY, 0.545455, 0.545454, True),
         (LOSS, 1.0, 2.0, True),
         (None, 1.0, 2.0, True),
         (None, 1.0, 1.0, False),

@@ -101,10 +101,15 @@ def in_step(recipes: Sequence[Recipe], numbers: Sequence[int]) -> list[list[int]
 
 
 def better(metric: Metric | None, new: float, old: float) -> bool:
-    """Strictly better, for a metric or (None) a loss. Nothing is better than a NaN, and a NaN than nothing."""
+    """Strictly better, for a metric or (None) a loss. Nothing is better than a NaN, and a NaN than nothing.
+
+    Single precision decides: one F of 6/11 may be a last digit above another that other counts led to. (HEAR's kit
+    compares in single precision too.)
+    """
     if np.isnan(new) or np.isnan(old):
         return bool(np.isnan(old) and not np.isnan(new))
-    return new > old if metric is not None and metric.better == "higher" else new < old
+    one, other = np.float32(new), np.float32(old)
+    return bool(one > other if metric is not None and metric.better == "higher" else one < other)
 
 
 def worst(metric: Metric | None) -> float:

@@ -235,6 +235,7 @@ def report(
     board: Annotated[str | None, typer.Option(help="One board; all of them if not given.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Fail if the stored boards differ from the records.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables and write nothing.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Also make a static site, which opens from this folder.")] = None,
     results: Results = None,
     config: Config = None,
     json_: Json = False,
@@ -262,6 +263,10 @@ def report(
             written: list[Path] = []
         else:
             written = reports.write(boards, settings.results)
+        if html:
+            from earbench.site.build import write as write_site
+
+            written.append(write_site(boards, list(record_.briefly(settings.results)), settings, html.resolve()))
         if json_:
             print(json.dumps({"boards": [reports.plain(one) for one in boards]}, indent=1, ensure_ascii=False))
             return

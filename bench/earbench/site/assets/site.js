@@ -1,0 +1,267 @@
+// Sorts and filters the tables of a page, and draws its charts. Without it the tables are all there, whole.
+"use strict";
+
+const page = document.currentScript;
+const read = (id) => JSON.parse(document.getElementById(id).textContent);
+
+// ---- tables ----------------------------------------------------------------------------------------------------------
+
+const ROWS = 25; // of a table at a time
+
+async function sortTables() {
+  const { default: DataTable } = await window.tables;
+  DataTable.ext.errMode = "throw";
+  Object.assign(DataTable.ext.type.order, {
+    "number-pre": (text) => (text === "" ? null : Number(text)),
+    "number-asc": missingLast((one, other) => one - other),
+    "number-desc": missingLast((one, other) => other - one),
+  });
+  for (const table of document.querySelectorAll("table[data-sort]")) sortable(DataTable, table);
+  document.documentElement.dataset.tables = "ready";
+}
+
+function missingLast(compare) {
+  return (one, other) => (one === null || other === null ? (one === null) - (other === null) : compare(one, other));
+}
+
+function sortable(DataTable, table) {
+  const heads = [...table.tHead.rows[0].cells];
+  const many = table.tBodies[0].rows.length > ROWS;
+  const about = { id: table.id, caption: table.caption.id };
+  const made = new DataTable(table, {
+    autoWidth: false,
+    order: [],
+    pageLength: ROWS,
+    paging: many,
+    lengthMenu: [ROWS, 100, { label: "all", value: -1 }],
+    layout: {
+      topStart: null,
+      topEnd: null,
+      bottomStart: many ? ["info", "pageLength"] : null,
+      bottomEnd: many ? "paging" : null,
+    },
+    columns: heads.map((head) => ({
+      type: head.dataset.kind === "number" ? "number" : "string",
+      orderSequence: head.dataset.better === "higher" ? ["desc", "asc", ""] : ["asc", "desc", ""],
+    })),
+    language: { zeroRecords: "nothing fits these filters", info: "_START_ to _END_ of _TOTAL_", infoFiltered: "(of _MAX_)", infoEmpty: "none", lengthMenu: "rows _MENU_" },
+  });
+  scrollable(table, about);
+  const form = document.querySelector(`form[data-for="${about.id}"]`) || (many && finder(table));
+  if (form) filtered(made, form);
+}
+
+// What scrolls sideways is the table alone, and the keyboard can do it.
+function scrollable(table, about) {
+  const outer = table.closest(".scroll");
+  const inner = table.closest(".dt-layout-table");
+  outer.classList.add("ready");
+  for (const name of ["role", "tabindex", "aria-labelledby"]) outer.removeAttribute(name);
+  inner.setAttribute("role", "region");
+  inner.setAttribute("aria-labelledby", about.caption);
+  inner.tabIndex = 0;
+}
+
+function finder(table) {
+  const form = document.createElement("form");
+  form.className = "filters";
+  form.hidden = true;
+  form.innerHTML = '<label>Search <input type="search" name="search" autocomplete="off"></label>';
+  table.closest(".scroll").before(form);
+  return form;
+}
+
+function filtered(made, form) {
+  const chosen = () => [...form.querySelectorAll("select")].filter((select) => select.value);
+  made.search.fixed("facts", (text, data, index) => {
+    const row = made.row(index).node();
+    return chosen().every((select) => row.dataset[select.name] === select.value);
+  });
+  const apply = () => made.search(form.elements.search.value).draw();
+  form.addEventListener("input", apply);
+  form.addEventListener("reset", () => setTimeout(apply));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.hidden = false;
+}
+
+// ---- charts ----------------------------------------------------------------------------------------------------------
+
+const CHARTS = { intervals, pareto, layers };
+const CONFIG = { displayModeBar: false, responsive: true };
+let library;
+
+// The library, which is large, is loaded when the first chart comes into view.
+function plotly() {
+  library ??= new Promise((done, failed) => {
+    const script = document.createElement("script");
+    script.src = page.dataset.charts;
+    script.onload = () => done(window.Plotly);
+    script.onerror = failed;
+    document.head.append(script);
+  });
+  return library;
+}
+
+function watchCharts() {
+  const seen = new IntersectionObserver((entries) => {
+    for (const entry of entries.filter((one) => one.isIntersecting)) {
+      seen.unobserve(entry.target);
+      open(entry.target);
+    }
+  }, { rootMargin: "300px" });
+  for (const figure of document.querySelectorAll("figure[data-chart]")) seen.observe(figure);
+}
+
+function open(figure) {
+  const draw = async () => {
+    const { data, layout } = CHARTS[figure.dataset.chart](figure);
+    const plot = figure.querySelector(".plot");
+    await (await plotly()).react(plot, data, layout, CONFIG);
+    if (!figure.dataset.drawn) plot.on("plotly_click", follow);
+    figure.dataset.drawn = "yes";
+  };
+  const form = figure.querySelector(".choices");
+  if (form) {
+    form.hidden = form.querySelectorAll("option").length <= form.querySelectorAll("select").length;
+    form.addEventListener("input", draw);
+  }
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  draw();
+}
+
+function follow(event) {
+  const link = event.points[0].customdata;
+  if (link) location.href = page.src.replace(/assets\/site\.js.*/, link);
+}
+
+// All scores of a column with their intervals, best on top.
+function intervals(figure) {
+  const { encoders, scores } = read("points");
+  const score = scores[choice(figure, "score")];
+  const sign = score.better === "higher" ? 1 : -1;
+  const shown = known(encoders, score.values).sort((one, other) => sign * (one.value - other.value));
+  const trace = {
+    ...marks(shown, score),
+    x: shown.map((one) => one.value),
+    y: shown.map((one, place) => place),
+    error_x: bars(shown),
+  };
+  return {
+    data: [trace],
+    layout: layout({
+      height: 90 + 24 * shown.length,
+      xaxis: { title: { text: titled(score) }, side: "bottom" },
+      yaxis: { tickvals: shown.map((one, place) => place), ticktext: shown.map((one) => short(one.name)), range: [-0.7, shown.length - 0.3], showgrid: false, automargin: true },
+    }),
+  };
+}
+
+// Scores over costs, and the front of those that nobody beats in one without losing in the other.
+function pareto(figure) {
+  const { encoders, scores, costs, fronts } = read("points");
+  const [number, other] = [choice(figure, "score"), choice(figure, "cost")];
+  const [score, cost, front] = [scores[number], costs[other], fronts[number][other]];
+  const shown = known(encoders, score.values).filter((one) => cost.values[one.index] !== null);
+  const axis = costAxis(shown.map((one) => cost.values[one.index]));
+  const x = (one) => axis.place(cost.values[one.index]);
+  const best = front.map((index) => shown.find((one) => one.index === index));
+  const rest = shown.filter((one) => !front.includes(one.index));
+  const line = { x: best.map(x), y: best.map((one) => one.value), mode: "lines", line: { shape: "hv", width: 1, color: colour("accent") }, hoverinfo: "skip" };
+  const trace = (points, more) => ({ ...marks(points, score), x: points.map(x), y: points.map((one) => one.value), error_y: bars(points), ...more });
+  figure.querySelector(".front").textContent = `On the front, cheapest first: ${best.map((one) => one.name).join(", ") || "nobody"}.`;
+  const names = { mode: "markers+text", text: best.map((one) => short(one.name)), textposition: "top center", textfont: { color: colour("ink"), size: 11 }, cliponaxis: false };
+  return {
+    data: [line, trace(rest, { opacity: 0.6 }), trace(best, names)],
+    layout: layout({
+      height: 420,
+      xaxis: { type: "log", title: { text: cost.title }, ...axis.ticks },
+      yaxis: { title: { text: titled(score) }, autorange: score.better === "higher" ? true : "reversed", automargin: true },
+    }),
+  };
+}
+
+// A map of tasks by layers.
+function layers(figure) {
+  const { rows, shades, texts } = read("maps")[figure.dataset.map];
+  const map = {
+    type: "heatmap", z: shades, text: texts.map((row) => row.map(plain)), y: rows.map(short), zmin: 0, zmax: 1, xgap: 1, ygap: 1,
+    colorscale: [[0, colour("low")], [1, colour("high")]], showscale: false, hoverongaps: false,
+    hovertemplate: "%{y}, layer %{x}: %{text}<extra></extra>",
+  };
+  return {
+    data: [map],
+    layout: layout({
+      height: 90 + 30 * rows.length,
+      xaxis: { title: { text: "layer" }, dtick: shades[0].length > 16 ? 4 : 1, tick0: 0, showgrid: false, zeroline: false },
+      yaxis: { autorange: "reversed", showgrid: false, automargin: true },
+    }),
+  };
+}
+
+function choice(figure, name) {
+  const select = figure.querySelector(`select[name=${name}]`);
+  return select ? Number(select.value) : 0;
+}
+
+function known(encoders, values) {
+  return encoders
+    .map((one, index) => ({ ...one, index, triple: values[index] }))
+    .filter((one) => one.triple)
+    .map((one) => ({ ...one, value: one.triple[0], low: one.triple[1] ?? one.triple[0], high: one.triple[2] ?? one.triple[0] }));
+}
+
+function marks(points, score) {
+  return {
+    type: "scatter", mode: "markers", customdata: points.map((one) => one.link),
+    marker: { size: 8, color: points.map((one) => colour(one.twin ? "paper" : "accent")), line: { color: colour("accent"), width: 1.5 } },
+    hovertext: points.map((one) => `${plain(one.name)}: ${number(one.value)} [${number(one.low)}, ${number(one.high)}] ${plain(score.unit)}`),
+    hoverinfo: "text",
+  };
+}
+
+function bars(points) {
+  return { type: "data", symmetric: false, array: points.map((one) => one.high - one.value), arrayminus: points.map((one) => one.value - one.low), color: colour("soft"), thickness: 1, width: 3 };
+}
+
+// Decades; what costs nothing stands at the left of them, since a logarithmic axis has no zero.
+function costAxis(values) {
+  const paid = values.filter((value) => value > 0);
+  const [low, high] = paid.length ? [Math.floor(Math.log10(Math.min(...paid))), Math.ceil(Math.log10(Math.max(...paid)))] : [0, 1];
+  const free = 10 ** (low - 1);
+  const decades = Array.from({ length: high - low + 1 }, (_, step) => low + step);
+  const zero = paid.length < values.length;
+  return {
+    place: (value) => (value > 0 ? value : free),
+    ticks: {
+      tickvals: [...(zero ? [free] : []), ...decades.map((power) => 10 ** power)],
+      ticktext: [...(zero ? ["0"] : []), ...decades.map(decade)],
+    },
+  };
+}
+
+function decade(power) {
+  const unit = { 9: " B", 6: " M", 3: " k" };
+  const step = Math.floor(power / 3) * 3;
+  return power >= 3 && unit[step] ? `${10 ** (power - step)}${unit[step]}` : String(Number((10 ** power).toPrecision(1)));
+}
+
+function layout(more) {
+  const axis = { gridcolor: colour("line"), linecolor: colour("line"), zeroline: false, fixedrange: true };
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, dragmode: false, hovermode: "closest",
+    margin: { l: 50, r: 20, t: 20, b: 50 },
+    font: { family: getComputedStyle(document.body).getPropertyValue("--sans"), size: 12, color: colour("soft") },
+    hoverlabel: { bgcolor: colour("wash"), bordercolor: colour("line"), font: { color: colour("ink") } },
+    ...more, xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
+  };
+}
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const number = (value) => String(Number(value.toPrecision(4)));
+const titled = (score) => plain(score.title + (score.unit ? `, ${score.unit}` : ""));
+// Plotly reads some HTML in what it is given.
+const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+const short = (name) => plain(name.length > 28 ? `${name.slice(0, 27)}…` : name);
+
+sortTables();
+watchCharts();

@@ -1,0 +1,108 @@
+"""The page of one encoder: its scores beside its untrained twin's, its layers, what its runs cost and came from."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from earbench.boards import Board, Column, Row
+from earbench.record import Record
+from earbench.selection import Key, deviation_names, excludes, newest_last
+from earbench.site import tables
+from earbench.site.addresses import Asked
+from earbench.site.tables import Shown, amount
+
+TWIN = "~random"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One score of a task, and the untrained twin's."""
+
+    task: Asked
+    column: Column
+    own: Shown
+    twin: Shown | None
+
+
+def scores(key: Key, boards: Mapping[Asked, Board]) -> list[Scored]:
+    """All that the encoder has on the boards of single tasks."""
+    return [one for asked, board in boards.items() for one in _scores(key, asked, board)]
+
+
+def twins(key: Key, keys: Sequence[Key]) -> list[Key]:
+    """The untrained twins of an encoder; of a twin the trained ones."""
+    name = key[0].removesuffix(TWIN) if key[0].endswith(TWIN) else key[0] + TWIN
+    return [other for other in keys if other[0] == name]
+
+
+def facts(records: Sequence[Record], card: Mapping[str, Any]) -> dict[str, str]:
+    """What is known of the encoder, by what it is called on the page: from its newest record, then from its card."""
+    newest = max(records, key=newest_last).facts["upstream"]
+    source = ", ".join(f"{name} {value}" for name, value in newest.get("source", {}).items())
+    return {
+        "Family": newest["family"],
+        "Licence of the weights": newest["licence"],
+        "Pre-training": newest.get("pretraining") or "unknown",
+        "Parameters": amount(newest["parameters"]),
+        "Input": f"{newest['sample_rate']:,} Hz",
+        "Frames": f"one per {newest['hop'] * 1000:g} ms",
+        "Layers": f"{newest['layers']} × {newest['width']:,} features",
+        "Weights": source or card.get("weights") or "unknown",
+        "Digest of the weights": newest["digest"],
+        "Compared with the reference implementation": PARITY.get(card.get("parity", ""), "unknown"),
+    }
+
+
+PARITY = {"run": "yes, feature by feature", "source only": "no, written after its source"}
+
+
+def runs(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """A line per record, tasks in order and the newest first: cost, provenance, and what keeps it off the boards."""
+    ordered = sorted(sorted(records, key=newest_last, reverse=True), key=lambda record: record.task)
+    return [_run(record) for record in ordered]
+
+
+def _scores(key: Key, asked: Asked, board: Board) -> Iterator[Scored]:
+    row = next((row for row in board.rows if (row.upstream, row.digest) == key), None)
+    twin = next((other for other in board.rows if other.upstream == key[0] + TWIN), None)
+    for column in board.columns if row else ():
+        own = _cell(row, column)
+        if own:
+            yield Scored(asked, column, own, _cell(twin, column))
+
+
+def _cell(row: Row | None, column: Column) -> Shown | None:
+    return tables.shown(row.cells.get(column.title)) if row else None
+
+
+def _run(record: Record) -> dict[str, Any]:
+    said, cost, provenance = (record.facts[name] for name in ("task", "cost", "provenance"))
+    size = cost.get("feature_bytes")
+    return {
+        "task": (record.task, said["demo"]),
+        "version": said["version"],
+        "path": "/".join(record.path.parts[-4:]),
+        "plan": record.path.stem,
+        "effort": record.facts["effort"],
+        "layers": record.facts["layers"].get("choice") or "–",
+        "seeds": record.facts["seeds"],
+        "excluded": [name for name in deviation_names(record) if excludes(name)],
+        "deviations": record.facts["deviations"],
+        "notes": record.facts["notes"],
+        "factor": cost["real_time_factor"],
+        "extract": cost["extract_seconds"],
+        "fit": cost["fit_seconds"],
+        "audio": cost["audio_seconds"],
+        "features": None if size is None else size / 1e6,
+        "when": str(provenance.get("when", ""))[:10],
+        "device": " ".join(dict.fromkeys(str(provenance[name]) for name in ("device", "device_name"))),
+        "program": _program(provenance),
+        "versions": ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
+    }
+
+
+def _program(provenance: Mapping[str, Any]) -> str:
+    """Version and commit; "+" where files were changed that are not in the commit."""
+    commit = str(provenance.get("commit") or "")[:8]
+    changed = "+" if provenance.get("dirty") else ""
+    return " ".join(filter(None, (str(provenance["earbench"]), f"{commit}{changed}")))

@@ -1,0 +1,135 @@
+"""The pages of the site as HTML, one after another. Everything that records say is escaped by the templates."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from earbench import __version__, registry
+from earbench import boards as boards_
+from earbench import record as records_
+from earbench.boards import Board
+from earbench.config import BoardPlan, Settings
+from earbench.record import Record
+from earbench.report import DEMO_NOTE, signature
+from earbench.selection import Key
+from earbench.site import charts, encoders, layer_maps, tables
+from earbench.site.addresses import Addresses, Asked, asked, key
+
+PROTOCOLS = {"superb": "https://arxiv.org/abs/2105.01051", "hear": "https://hearbenchmark.com/hear-tasks.html"}
+"""Where the protocol of a suite is written."""
+Page = tuple[str, str]
+"""Its address, and its text."""
+
+
+def pages(
+    boards: Sequence[Board], records: Sequence[Record], settings: Settings, addresses: Addresses
+) -> Iterator[Page]:
+    """Every page of the site; the first is the way in. `records` may be brief: an encoder's are read for its page."""
+    site = environment(addresses)
+    cards = {kind: _cards(kind, settings) for kind in ("upstream", "task")}
+    own = {one: boards_.board(_plan(one, cards["task"]), records) for one in addresses.tasks}
+    by_encoder = _by_encoder(records)
+    lines = [_index_line(one, of, addresses) for one, of in by_encoder.items()]
+    yield _page(site, "index.html", boards=boards, lines=lines, tasks=own, cards=cards["task"], count=len(records))
+    for board in boards:
+        yield _page(site, "board.html", addresses.boards[board.plan.name], **_board(board, addresses))
+    for task, board in own.items():
+        yield _page(site, "task.html", addresses.tasks[task], task=task, **_task(task, board, cards, addresses))
+    for one, of in by_encoder.items():
+        told = _encoder(one, of, own, list(by_encoder), cards["upstream"])
+        yield _page(site, "upstream.html", addresses.upstreams[one], **told)
+
+
+def environment(addresses: Addresses) -> Environment:
+    """Our templates: whatever they show is escaped, and a name that nobody gave is an error."""
+    site = Environment(
+        loader=PackageLoader("earbench.site"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    site.globals |= {"addresses": addresses, "program": f"earbench {__version__}", "demo_note": DEMO_NOTE}
+    site.globals |= {"ARROWS": {"higher": "↑", "lower": "↓"}}
+    site.filters |= {"amount": tables.amount, "web": _web}
+    return site
+
+
+def _page(site: Environment, template: str, path: str = "index.html", **facts: Any) -> Page:
+    return path, site.get_template(template).render(root="../" * path.count("/"), here=path, **facts)
+
+
+def _board(board: Board, addresses: Addresses) -> dict[str, Any]:
+    table = tables.table(board, addresses.upstreams)
+    demo = board.plan.corpus == "demo"
+    tasks = {task: addresses.tasks.get((task, demo)) for task in board.plan.tasks}
+    return {"table": table, "points": charts.points(table), "tasks": tasks, "signature": signature(board)}
+
+
+def _task(task: Asked, board: Board, cards: Mapping[str, Any], addresses: Addresses) -> dict[str, Any]:
+    card = cards["task"].get(task[0], {})
+    return _board(board, addresses) | {"card": card, "protocol": PROTOCOLS.get(card.get("suite", ""))}
+
+
+def _encoder(
+    one: Key, brief: Sequence[Record], own: Mapping[Asked, Board], keys: Sequence[Key], cards: Mapping[str, Any]
+) -> dict[str, Any]:
+    records = [records_.read(record.path) for record in brief]
+    scored, weighed = layer_maps.scores_by_layer(records), layer_maps.weights_by_layer(records)
+    return {
+        "name": one[0],
+        "facts": encoders.facts(records, cards.get(_plain_name(one[0]), {})),
+        "twins": encoders.twins(one, keys),
+        "is_twin": one[0].endswith(encoders.TWIN),
+        "scores": encoders.scores(one, own),
+        "layers": scored,
+        "weights": weighed,
+        "maps": [layer_maps.plain(scored), layer_maps.plain(weighed)],
+        "runs": encoders.runs(records),
+    }
+
+
+def _index_line(one: Key, records: Sequence[Record], addresses: Addresses) -> dict[str, Any]:
+    said = records[-1].facts["upstream"]
+    return {
+        "name": one[0],
+        "link": addresses.upstreams[one],
+        "family": said["family"],
+        "licence": said["licence"],
+        "parameters": said["parameters"],
+        "tasks": len({asked(record) for record in records}),
+        "records": len(records),
+    }
+
+
+def _plan(task: Asked, cards: Mapping[str, Any]) -> BoardPlan:
+    """The board of a single task."""
+    title = cards.get(task[0], {}).get("title") or task[0]
+    return BoardPlan(task[0], title, (task[0],), "demo" if task[1] else "published")
+
+
+def _by_encoder(records: Iterable[Record]) -> dict[Key, list[Record]]:
+    found: dict[Key, list[Record]] = {}
+    for record in records:
+        found.setdefault(key(record), []).append(record)
+    return dict(sorted(found.items()))
+
+
+def _cards(kind: registry.Kind, settings: Settings) -> dict[str, dict[str, Any]]:
+    """The cards of installed plugins by name; those of others are not known here."""
+    return {card["name"]: card for card in registry.cards(kind, settings.cache) if "error" not in card}
+
+
+def _plain_name(name: str) -> str:
+    """The plugin behind an encoder's public name.
+
+    >>> _plain_name("hubert@best.pt~random")
+    'hubert'
+    """
+    return name.partition(":")[0].partition("@")[0].partition("~")[0]
+
+
+def _web(address: str | None) -> str | None:
+    """The address if it leads to a web page and nowhere else."""
+    return address if address and address.startswith(("https://", "http://")) else None

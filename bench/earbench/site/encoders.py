@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from earbench.boards import Board, Column, Row
+from earbench.boards import Column
 from earbench.record import Record
 from earbench.selection import Key, deviation_names, excludes, newest_last
-from earbench.site import tables
 from earbench.site.addresses import Asked
-from earbench.site.tables import Shown, amount
+from earbench.site.tables import Shown, Table, amount
 
 TWIN = "~random"
 
@@ -24,9 +23,9 @@ class Scored:
     twin: Shown | None
 
 
-def scores(key: Key, boards: Mapping[Asked, Board]) -> list[Scored]:
-    """All that the encoder has on the boards of single tasks."""
-    return [one for asked, board in boards.items() for one in _scores(key, asked, board)]
+def scores(name: str, link: str, tables: Mapping[Asked, Table]) -> list[Scored]:
+    """All that the encoder whose page is `link` has in the tables of single tasks."""
+    return [one for asked, table in tables.items() for one in _scores(name, link, asked, table)]
 
 
 def twins(key: Key, keys: Sequence[Key]) -> list[Key]:
@@ -62,17 +61,15 @@ def runs(records: Sequence[Record]) -> list[dict[str, Any]]:
     return [_run(record) for record in ordered]
 
 
-def _scores(key: Key, asked: Asked, board: Board) -> Iterator[Scored]:
-    row = next((row for row in board.rows if (row.upstream, row.digest) == key), None)
-    twin = next((other for other in board.rows if other.upstream == key[0] + TWIN), None)
-    for column in board.columns if row else ():
-        own = _cell(row, column)
-        if own:
-            yield Scored(asked, column, own, _cell(twin, column))
-
-
-def _cell(row: Row | None, column: Column) -> Shown | None:
-    return tables.shown(row.cells.get(column.title)) if row else None
+def _scores(name: str, link: str, asked: Asked, table: Table) -> Iterator[Scored]:
+    own = next((line for line in table.lines if line.link == link), None)
+    twin = next((line for line in table.lines if line.name == name + TWIN), None)
+    if own is None:
+        return
+    others = twin.cells if twin else (None,) * len(own.cells)
+    for column, cell, other in zip(table.board.columns, own.cells, others, strict=True):
+        if cell:
+            yield Scored(asked, column, cell, other)
 
 
 def _run(record: Record) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from earbench.report import DEMO_NOTE, signature
 from earbench.selection import Key
 from earbench.site import charts, encoders, layer_maps, tables
 from earbench.site.addresses import Addresses, Asked, asked, key
+from earbench.site.tables import Table
 
 PROTOCOLS = {"superb": "https://arxiv.org/abs/2105.01051", "hear": "https://hearbenchmark.com/hear-tasks.html"}
 """Where the protocol of a suite is written."""
@@ -28,16 +29,21 @@ def pages(
     """Every page of the site; the first is the way in. `records` may be brief: an encoder's are read for its page."""
     site = environment(addresses)
     cards = {kind: _cards(kind, settings) for kind in ("upstream", "task")}
-    own = {one: boards_.board(_plan(one, cards["task"]), records) for one in addresses.tasks}
+
+    def table(board: Board) -> Table:
+        return tables.table(board, addresses.upstreams, cards["task"])
+
+    own = {one: table(boards_.board(_plan(one, cards["task"]), records)) for one in addresses.tasks}
     by_encoder = _by_encoder(records)
     lines = [_index_line(one, of, addresses) for one, of in by_encoder.items()]
-    yield _page(site, "index.html", boards=boards, lines=lines, tasks=own, cards=cards["task"], count=len(records))
+    ordered = sorted(boards, key=lambda board: not board.rows)
+    yield _page(site, "index.html", boards=ordered, lines=lines, tasks=own, cards=cards["task"], count=len(records))
     for board in boards:
-        yield _page(site, "board.html", addresses.boards[board.plan.name], **_board(board, addresses))
-    for task, board in own.items():
-        yield _page(site, "task.html", addresses.tasks[task], task=task, **_task(task, board, cards, addresses))
+        yield _page(site, "board.html", addresses.boards[board.plan.name], **_board(table(board), addresses))
+    for task, one_task in own.items():
+        yield _page(site, "task.html", addresses.tasks[task], **_task(task, one_task, cards["task"], addresses))
     for one, of in by_encoder.items():
-        told = _encoder(one, of, own, list(by_encoder), cards["upstream"])
+        told = _encoder(one, of, own, list(by_encoder), cards["upstream"], addresses)
         yield _page(site, "upstream.html", addresses.upstreams[one], **told)
 
 
@@ -51,7 +57,6 @@ def environment(addresses: Addresses) -> Environment:
         lstrip_blocks=True,
     )
     site.globals |= {"addresses": addresses, "program": f"earbench {__version__}", "demo_note": DEMO_NOTE}
-    site.globals |= {"ARROWS": {"higher": "↑", "lower": "↓"}}
     site.filters |= {"amount": tables.amount, "web": _web}
     return site
 
@@ -60,20 +65,25 @@ def _page(site: Environment, template: str, path: str = "index.html", **facts: A
     return path, site.get_template(template).render(root="../" * path.count("/"), here=path, **facts)
 
 
-def _board(board: Board, addresses: Addresses) -> dict[str, Any]:
-    table = tables.table(board, addresses.upstreams)
-    demo = board.plan.corpus == "demo"
-    tasks = {task: addresses.tasks.get((task, demo)) for task in board.plan.tasks}
-    return {"table": table, "points": charts.points(table), "tasks": tasks, "signature": signature(board)}
+def _board(table: Table, addresses: Addresses) -> dict[str, Any]:
+    plan = table.board.plan
+    tasks = {task: addresses.tasks.get((task, plan.corpus == "demo")) for task in plan.tasks}
+    return {"table": table, "points": charts.points(table), "tasks": tasks, "signature": signature(table.board)}
 
 
-def _task(task: Asked, board: Board, cards: Mapping[str, Any], addresses: Addresses) -> dict[str, Any]:
-    card = cards["task"].get(task[0], {})
-    return _board(board, addresses) | {"card": card, "protocol": PROTOCOLS.get(card.get("suite", ""))}
+def _task(task: Asked, table: Table, cards: Mapping[str, Any], addresses: Addresses) -> dict[str, Any]:
+    card = cards.get(task[0], {})
+    protocol = PROTOCOLS.get(card.get("suite", ""))
+    return _board(table, addresses) | {"task": task, "card": card, "protocol": protocol}
 
 
 def _encoder(
-    one: Key, brief: Sequence[Record], own: Mapping[Asked, Board], keys: Sequence[Key], cards: Mapping[str, Any]
+    one: Key,
+    brief: Sequence[Record],
+    own: Mapping[Asked, Table],
+    keys: Sequence[Key],
+    cards: Mapping[str, Any],
+    addresses: Addresses,
 ) -> dict[str, Any]:
     records = [records_.read(record.path) for record in brief]
     scored, weighed = layer_maps.scores_by_layer(records), layer_maps.weights_by_layer(records)
@@ -82,7 +92,7 @@ def _encoder(
         "facts": encoders.facts(records, cards.get(_plain_name(one[0]), {})),
         "twins": encoders.twins(one, keys),
         "is_twin": one[0].endswith(encoders.TWIN),
-        "scores": encoders.scores(one, own),
+        "scores": encoders.scores(one[0], addresses.upstreams[one], own),
         "layers": scored,
         "weights": weighed,
         "maps": [layer_maps.plain(scored), layer_maps.plain(weighed)],

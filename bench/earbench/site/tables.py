@@ -47,10 +47,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """A board as its page shows it."""
+    """A board as its page shows it. `better` says of each column, by title, if more or less is; None where no record
+    and no card of an installed task knows.
+    """
 
     board: Board
     lines: tuple[Line, ...]
+    better: Mapping[str, str | None]
 
     @property
     def filters(self) -> dict[str, list[str]]:
@@ -59,10 +62,11 @@ class Table:
         return {name: sorted(texts, key=_filter_order) for name, texts in found.items() if len(texts) > 1}
 
 
-def table(board: Board, pages: Mapping[Key, str]) -> Table:
-    """The board's rows in its order, best first."""
+def table(board: Board, pages: Mapping[Key, str], cards: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The board's rows in its order, best first; `cards` are those of tasks by name."""
     shared = {column.title: _shared(board, column) for column in board.columns}
-    return Table(board, tuple(_line(row, board.columns, shared, pages[row.upstream, row.digest]) for row in board.rows))
+    lines = [_line(row, board.columns, shared, pages[row.upstream, row.digest]) for row in board.rows]
+    return Table(board, tuple(lines), {column.title: _better(board, column, cards) for column in board.columns})
 
 
 def shown(cell: Cell | None, shared: Callable[[int], bool] = lambda rank: False) -> Shown | None:
@@ -71,7 +75,7 @@ def shown(cell: Cell | None, shared: Callable[[int], bool] = lambda rank: False)
         return None
     value, _, interval = score_text(cell.score).partition(" ")
     spread = f"{cell.spread:.{digits(cell.score)}f}" if cell.spread is not None else ""
-    return Shown(cell.value, value, interval.strip("[]"), spread, _rank(cell, shared), cell.mark, cell.notes)
+    return Shown(cell.value, value, interval.strip("[]"), spread, _rank(cell, shared), cell.mark, tuple(sorted(cell.notes)))
 
 
 def amount(number: float | None) -> str:
@@ -121,6 +125,14 @@ def _facts(facts: Mapping[str, Any]) -> dict[str, Fact]:
         "real_time_factor": Fact("–" if factor is None else f"{factor:.2g}", factor),
         **{name: Fact(str(text), str(text)) for name, text in said.items()},
     }
+
+
+def _better(board: Board, column: Column, cards: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """What records say, else the card's metric that the column's begins with ("eer" of "eer_published")."""
+    if not column.task or any(column.title in row.cells for row in board.rows):
+        return column.better
+    metrics = cards.get(column.task, {}).get("metrics", ())
+    return next((one["better"] for one in metrics if f"{column.metric}_".startswith(f"{one['name']}_")), None)
 
 
 def _shared(board: Board, column: Column) -> Callable[[int], bool]:

@@ -169,7 +169,8 @@ function pareto(figure) {
   const line = { x: best.map(x), y: best.map((one) => one.value), mode: "lines", line: { shape: "hv", width: 1, color: colour("accent") }, hoverinfo: "skip" };
   const trace = (points, more) => ({ ...marks(points, score), x: points.map(x), y: points.map((one) => one.value), error_y: bars(points), ...more });
   figure.querySelector(".front").textContent = `On the front, cheapest first: ${best.map((one) => one.name).join(", ") || "nobody"}.`;
-  const names = { mode: "markers+text", text: best.map((one) => short(one.name)), textposition: "top center", textfont: { color: colour("ink"), size: 11 }, cliponaxis: false };
+  const labelled = spaced(best, (one) => axis.share(x(one)), shown);
+  const names = { mode: "markers+text", text: best.map((one) => (labelled.has(one) ? short(one.name) : "")), textposition: best.map((one) => (axis.share(x(one)) > 0.7 ? "bottom left" : "bottom right")), textfont: { color: colour("ink"), size: 11 }, cliponaxis: false };
   return {
     data: [line, trace(rest, { opacity: 0.6 }), trace(best, names)],
     layout: layout({
@@ -191,9 +192,10 @@ function layers(figure) {
   return {
     data: [map],
     layout: layout({
-      height: 90 + 30 * rows.length,
-      xaxis: { title: { text: "layer" }, dtick: shades[0].length > 16 ? 4 : 1, tick0: 0, showgrid: false, zeroline: false },
-      yaxis: { autorange: "reversed", showgrid: false, automargin: true },
+      height: 70 + 30 * rows.length,
+      margin: { l: 50, r: 20, t: 50, b: 10 },
+      xaxis: { side: "top", title: { text: "layer" }, ticks: "", dtick: shades[0].length > 16 ? 4 : 1, tick0: 0, showgrid: false, zeroline: false },
+      yaxis: { autorange: "reversed", ticks: "", showgrid: false, automargin: true },
     }),
   };
 }
@@ -223,26 +225,38 @@ function bars(points) {
   return { type: "data", symmetric: false, array: points.map((one) => one.high - one.value), arrayminus: points.map((one) => one.value - one.low), color: colour("soft"), thickness: 1, width: 3 };
 }
 
-// Decades; what costs nothing stands at the left of them, since a logarithmic axis has no zero.
+// Those points whose names have room beside the names before them; the best is named first.
+function spaced(points, across, all) {
+  const values = all.map((one) => one.value);
+  const height = Math.max(...values) - Math.min(...values) || 1;
+  const kept = [];
+  for (const one of [...points].reverse()) {
+    const near = (other) => Math.abs(across(one) - across(other)) < 0.2 && Math.abs(one.value - other.value) < 0.06 * height;
+    if (!kept.some(near)) kept.push(one);
+  }
+  return new Set(kept);
+}
+
+// What costs nothing stands at the left of the others, since a logarithmic axis has no zero.
 function costAxis(values) {
-  const paid = values.filter((value) => value > 0);
-  const [low, high] = paid.length ? [Math.floor(Math.log10(Math.min(...paid))), Math.ceil(Math.log10(Math.max(...paid)))] : [0, 1];
-  const free = 10 ** (low - 1);
-  const decades = Array.from({ length: high - low + 1 }, (_, step) => low + step);
+  const paid = values.filter((value) => value > 0).map(Math.log10);
+  const [least, most] = paid.length ? [Math.min(...paid), Math.max(...paid)] : [0, 0];
   const zero = paid.length < values.length;
+  const free = Math.floor(least) - 0.5;
+  const [left, right] = [(zero ? free : least) - 0.1 * (most - least) - 0.1, most + 0.15 * (most - least) + 0.1];
+  const steps = most - least < 2 ? [1, 2, 5] : [1];
+  const decades = Array.from({ length: Math.ceil(most) - Math.floor(least) + 1 }, (_, step) => Math.floor(least) + step);
+  const ticks = decades.flatMap((power) => steps.map((step) => step * 10 ** power));
   return {
-    place: (value) => (value > 0 ? value : free),
-    ticks: {
-      tickvals: [...(zero ? [free] : []), ...decades.map((power) => 10 ** power)],
-      ticktext: [...(zero ? ["0"] : []), ...decades.map(decade)],
-    },
+    place: (value) => (value > 0 ? value : 10 ** free),
+    share: (place) => (Math.log10(place) - left) / (right - left),
+    ticks: { tickvals: zero ? [10 ** free, ...ticks] : ticks, ticktext: zero ? ["0", ...ticks.map(amount)] : ticks.map(amount), range: [left, right] },
   };
 }
 
-function decade(power) {
-  const unit = { 9: " B", 6: " M", 3: " k" };
-  const step = Math.floor(power / 3) * 3;
-  return power >= 3 && unit[step] ? `${10 ** (power - step)}${unit[step]}` : String(Number((10 ** power).toPrecision(1)));
+function amount(value) {
+  const [size, unit] = [[1e9, " B"], [1e6, " M"], [1e3, " k"]].find(([size]) => value >= size) ?? [1, ""];
+  return `${number(value / size)}${unit}`;
 }
 
 function layout(more) {

@@ -27,7 +27,15 @@ def home(tmp_path):
     return tmp_path
 
 
-COMMANDS = [["--help"], ["list", "upstreams"], ["list", "tasks"], ["list", "suites"], ["list", "records"], ["report"]]
+COMMANDS = [
+    ["--help"],
+    ["list", "upstreams"],
+    ["list", "tasks"],
+    ["list", "suites"],
+    ["list", "records"],
+    ["report"],
+    ["report", "--html", "site"],
+]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

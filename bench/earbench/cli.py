@@ -243,12 +243,17 @@ def report(
 ) -> None:
     """The leaderboards, rebuilt from the stored records; also written as Markdown and CSV beside them."""
     with told(debug):
-        from earbench import record as record_
         from earbench import report as reports
         from earbench.selection import why_empty
 
         settings = settings_for(config, results)
-        boards = boards_of(settings, board)
+        if html and latex:
+            raise RequestError("--latex only prints and --html only writes: give one of them")
+        if html:
+            from earbench.site import build
+
+            build.check(html.resolve())
+        boards, records = boards_of(settings, board)
         if latex:
             from earbench.latex import latex as in_latex
 
@@ -264,14 +269,12 @@ def report(
         else:
             written = reports.write(boards, settings.results)
         if html:
-            from earbench.site.build import write as write_site
-
-            written.append(write_site(boards, list(record_.briefly(settings.results)), settings, html.resolve()))
+            written.append(build.write(boards, records, settings, html.resolve()))
         if json_:
             print(json.dumps({"boards": [reports.plain(one) for one in boards]}, indent=1, ensure_ascii=False))
             return
         if not any(one.rows for one in boards):
-            print(why_empty(list(record_.briefly(settings.results))))
+            print(why_empty(records))
         for one in boards:
             if one.rows:
                 print(f"{one.plan.title}\n\n{reports.table(one)}\n\n{reports.signature(one)}\n")
@@ -437,14 +440,15 @@ def settings_for(path: Path | None, results: Path | None = None, cache: Path | N
     return config.validate(config.load(path).with_(**folders, **changes))
 
 
-def boards_of(settings: Settings, name: str | None) -> list[Any]:
-    """The boards asked for, built from the stored records."""
+def boards_of(settings: Settings, name: str | None) -> tuple[list[Any], list[Any]]:
+    """The boards asked for, and the stored records that they are built from, briefly."""
     from earbench import boards, record
 
     if name is not None and name not in settings.boards:
         raise RequestError(f"no board called '{name}'", f"known: {', '.join(settings.boards)}")
     records = list(record.briefly(settings.results))
-    return [boards.board(plan, records) for plan in settings.boards.values() if name in (None, plan.name)]
+    asked = [plan for plan in settings.boards.values() if name in (None, plan.name)]
+    return [boards.board(plan, records) for plan in asked], records
 
 
 def show(rows: list[dict[str, Any]], as_json: bool) -> None:

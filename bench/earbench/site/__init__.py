@@ -3,9 +3,9 @@
 Pages are HTML tables that are whole without a script; DataTables (out of the package itables) sorts, filters and pages
 them, Plotly draws. Both are copied once into `assets/`. What keeps thousands of records usable:
 
-* every board, task and encoder has a page of its own with only its own numbers, so that a page grows with one of the two
-  counts and never with their product (a board's own cells apart); pages are rendered one after another, and the full
-  facts of one encoder's records are held at a time;
+* every board, task and encoder has a page of its own with only its own numbers, so that all but boards grow with the
+  number of encoders or that of tasks, never with both; they are rendered one after another, and the full facts of one
+  encoder's records are held at a time;
 * tables show 25 rows at a time, the others are taken out of the document;
 * the chart library is loaded once a chart comes into view, and no chart is drawn before.
 """

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,8 +22,7 @@ def write(boards: Sequence[Board], records: Sequence[Record], settings: Settings
 
     An earlier site there is replaced as a whole, and anything else is left alone with an error.
     """
-    libraries = assets.libraries()
-    _check_place(folder)
+    libraries = check(folder)
     from earbench.site.pages import pages  # needs what was looked for above
 
     with files.explained(folder), _moved_to(folder) as new:
@@ -34,6 +33,13 @@ def write(boards: Sequence[Board], records: Sequence[Record], settings: Settings
         for record in records:
             _copy(record, settings.results, new)
     return folder / "index.html"
+
+
+def check(folder: Path) -> Mapping[str, Path]:
+    """The folders of the libraries that a site takes; an error if one is missing or `folder` cannot be the site's."""
+    libraries = assets.libraries()
+    _check_place(folder)
+    return libraries
 
 
 def _copy(record: Record, results: Path, new: Path) -> None:

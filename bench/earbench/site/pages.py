@@ -5,9 +5,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from earbench import __version__, registry
 from earbench import boards as boards_
 from earbench import record as records_
+from earbench import registry
 from earbench.boards import Board
 from earbench.config import BoardPlan, Settings
 from earbench.record import Record
@@ -16,6 +16,7 @@ from earbench.selection import Key
 from earbench.site import charts, encoders, layer_maps, tables
 from earbench.site.addresses import Addresses, Asked, asked, key
 from earbench.site.tables import Table
+from earbench.versions import versions
 
 PROTOCOLS = {"superb": "https://arxiv.org/abs/2105.01051", "hear": "https://hearbenchmark.com/hear-tasks.html"}
 """Where the protocol of a suite is written."""
@@ -56,7 +57,11 @@ def environment(addresses: Addresses) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    site.globals |= {"addresses": addresses, "program": f"earbench {__version__}", "demo_note": DEMO_NOTE}
+    site.globals |= {
+        "addresses": addresses,
+        "program": " ".join(["earbench", *versions(["earbench"]).values()]),
+        "demo_note": DEMO_NOTE,
+    }
     site.filters |= {"amount": tables.amount, "web": _web}
     return site
 

@@ -58,7 +58,9 @@ class Table:
     @property
     def filters(self) -> dict[str, list[str]]:
         """The facts that rows can be chosen by, each with the texts that there are; only where there is a choice."""
-        found = {name: {line.facts[name].text for line in self.lines} for name in ("family", "licence", "size", "effort")}
+        found = {
+            name: {line.facts[name].text for line in self.lines} for name in ("family", "licence", "size", "effort")
+        }
         return {name: sorted(texts, key=_filter_order) for name, texts in found.items() if len(texts) > 1}
 
 
@@ -69,13 +71,15 @@ def table(board: Board, pages: Mapping[Key, str], cards: Mapping[str, Mapping[st
     return Table(board, tuple(lines), {column.title: _better(board, column, cards) for column in board.columns})
 
 
-def shown(cell: Cell | None, shared: Callable[[int], bool] = lambda rank: False) -> Shown | None:
-    """A cell as text; None where there is no score."""
+def shown(cell: Cell | None, shared: Callable[[int], bool]) -> Shown | None:
+    """A cell as text; None where there is no score. `shared` says if several encoders have a rank in the column."""
     if cell is None:
         return None
     value, _, interval = score_text(cell.score).partition(" ")
     spread = f"{cell.spread:.{digits(cell.score)}f}" if cell.spread is not None else ""
-    return Shown(cell.value, value, interval.strip("[]"), spread, _rank(cell, shared), cell.mark, tuple(sorted(cell.notes)))
+    return Shown(
+        cell.value, value, interval.strip("[]"), spread, _rank(cell, shared), cell.mark, tuple(sorted(cell.notes))
+    )
 
 
 def amount(number: float | None) -> str:

@@ -16,7 +16,7 @@ async function sortTables() {
     "number-asc": missingLast((one, other) => one - other),
     "number-desc": missingLast((one, other) => other - one),
   });
-  for (const table of document.querySelectorAll("table[data-sort]")) sortable(DataTable, table);
+  for (const table of document.querySelectorAll("table.sortable")) sortable(DataTable, table);
   document.documentElement.dataset.tables = "ready";
 }
 

@@ -1,0 +1,291 @@
+"""The site as files: what is on which page, that all of it is escaped, linked, told to screen readers, and whole."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made import CARD, EACH, PLANS, WEIGHTS, site
+from scored import hits, store
+
+from earbench import boards
+from earbench import record as records
+from earbench.config import BoardPlan
+from earbench.errors import MissingExtra, RequestError
+from earbench.site import addresses, assets, charts, layer_maps, tables
+
+WORDS = "boards/words.html"
+
+
+class Page(HTMLParser):
+    """The elements of a page in order, each with its attributes and the text up to the next one."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs), []))
+
+    def handle_data(self, data):
+        if self.found:
+            self.found[-1][2].append(data)
+
+    def all(self, *tags):
+        return [(attributes, "".join(text).strip()) for tag, attributes, text in self.found if tag in tags]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        yield site(tmp_path_factory.mktemp("made"), patch)
+
+
+@pytest.fixture(scope="module")
+def pages(folder):
+    return {str(path.relative_to(folder)): path.read_text("utf-8") for path in folder.rglob("*.html")}
+
+
+def cells(page, name):
+    """The cells of the first row whose head is `name`, as text."""
+    found = re.search(rf'<th scope="row"[^>]*>(?:<a[^>]*>)?{re.escape(name)}<.*?</tr>', page, re.DOTALL)
+    return [
+        re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", cell)).strip()
+        for cell in re.findall(r"<td.*?</td>", found[0], re.DOTALL)
+    ]
+
+
+def encoder(pages, name):
+    return next(text for path, text in pages.items() if re.fullmatch(rf"upstreams/{name}-[0-9a-f]{{8}}\.html", path))
+
+
+# ---- what is where ---------------------------------------------------------------------------------------------------
+
+
+def test_there_is_a_page_for_every_board_task_and_encoder(pages):
+    kinds = {path: path.partition("/")[0] for path in pages}
+    assert {path for path, kind in kinds.items() if kind == "boards"} == {"boards/words.html", "boards/demo.html"}
+    assert {path for path, kind in kinds.items() if kind == "tasks"} == {
+        "tasks/ks.html",
+        "tasks/ks-demo.html",
+        "tasks/sid.html",
+    }
+    assert sum(kind == "upstreams" for kind in kinds.values()) == 4
+
+
+def test_every_link_leads_to_a_file_of_the_site_and_every_note_is_there(folder, pages):
+    for path, text in pages.items():
+        page = Page(text)
+        ids = {attributes["id"] for _, attributes, _ in page.found if "id" in attributes}
+        links = [
+            attributes.get("href") or attributes.get("src") for attributes, _ in page.all("a", "link", "script", "img")
+        ]
+        for link in filter(None, links):
+            if link.startswith("#"):
+                assert link[1:] in ids, (path, link)
+            elif not link.startswith(("https:", "data:")):
+                target, _, part = link.partition("#")
+                file = (folder / path).parent / unquote(target)
+                assert file.is_file(), (path, link)
+                assert not part or f'id="{part}"' in file.read_text("utf-8"), (path, link)
+
+
+def test_a_score_is_shown_with_interval_rank_and_notes(pages):
+    found = cells(pages[WORDS], "learned")
+    assert re.fullmatch(r"[\d.]+ best 95 % interval \[[\d.]+, [\d.]+\] rank # 1 1", found[0])
+    assert '<li id="note-1">early-stop: training ends early</li>' in pages[WORDS]
+
+
+def test_encoders_that_no_test_separates_share_a_rank(pages):
+    """floor hits half of its clips, the hostile one 44 % of them."""
+    assert "rank # =2–3" in cells(pages[WORDS], "floor")[0]
+    assert "rank # 4" in cells(pages[WORDS], "learned~random")[0]
+
+
+def test_the_best_two_of_a_column_are_marked_in_words_too(pages):
+    assert "second best" in cells(pages[WORDS], "floor")[0]
+    assert " best" not in cells(pages[WORDS], "learned~random")[0]
+
+
+def test_a_missing_score_is_an_open_cell(pages):
+    assert cells(pages[WORDS], "floor")[1] == "no score –"
+
+
+def test_nothing_is_verified_or_clean_unless_somebody_said_so(folder, pages):
+    assert cells(pages[WORDS], "learned")[-2:] == ["self-reported", "unknown"]
+    found = list(records.briefly(folder.parent / "results"))
+    board = boards.board(PLANS[0], found)
+    board.rows[0].facts.update(state="reproduced", seen="seen")
+    at = addresses.addresses([board], found)
+    facts = tables.table(board, at.upstreams, {}).lines[0].facts
+    assert (facts["state"].text, facts["seen"].text) == ("reproduced", "seen")
+
+
+def test_published_rows_are_a_table_of_their_own_that_says_nobody_ran_them(pages):
+    board, _, published = pages[WORDS].partition('<section class="published"')
+    assert "HuBERT Large" in published
+    assert "HuBERT Large" not in board
+    assert "not re-run" in published
+    assert "Source: the SUPERB leaderboard" in published
+    assert "interval" not in published.split("<table")[1]
+
+
+def test_a_demo_board_says_that_it_ranks_nobody(pages):
+    assert "They do not rank encoders" in pages["boards/demo.html"]
+    assert "They do not rank encoders" not in pages[WORDS]
+
+
+def test_an_encoder_stands_beside_its_untrained_twin(pages):
+    page = encoder(pages, "learned")
+    own, twin = cells(page, "ks")[1:3]
+    assert float(own.split()[0]) > 80
+    assert float(twin.split()[0]) < 40
+    assert "learned~random</a>" in page
+    assert "With trained weights" in encoder(pages, "learned-random")
+
+
+def test_an_encoders_page_has_facts_costs_and_its_records_to_download(folder, pages):
+    page = encoder(pages, "learned")
+    assert "yes, feature by feature" in page
+    assert "no: layers-each" in page
+    copies = [link for attributes, _ in Page(page).all("a") if (link := attributes["href"]).endswith(".json")]
+    assert len(copies) == 4
+    for link in copies:
+        copy = folder / link.removeprefix("../")
+        assert copy.read_bytes() == (folder.parent / "results" / link.removeprefix("../")).read_bytes()
+
+
+def test_a_tasks_page_says_what_it_measures(pages):
+    page = pages["tasks/ks.html"]
+    assert "Keyword spotting" in page
+    assert 'href="https://arxiv.org/abs/2105.01051"' in page
+    assert "accuracy in %, higher is better" in page
+    assert "not installed where the site was made" in pages["tasks/sid.html"]
+
+
+def test_directions_of_empty_columns_come_from_the_cards_and_are_not_guessed():
+    plan = BoardPlan("b", "B", ("ks", "asr"), columns=("ks accuracy_published", "asr wer"))
+    found = tables.table(boards.board(plan, []), {}, {"ks": CARD})
+    assert found.better == {"ks accuracy_published": "higher", "asr wer": None}
+
+
+# ---- safe, and for everybody -----------------------------------------------------------------------------------------
+
+
+def test_nothing_that_a_record_or_a_card_says_is_markup(pages):
+    for path, text in pages.items():
+        scripts = [attributes for attributes, _ in Page(text).all("script")]
+        assert all("src" in one or one["type"] == "application/json" for one in scripts), path
+        assert not Page(text).all("img"), path
+        assert "javascript:" not in text, path
+    assert "&lt;script&gt;" in pages[WORDS]
+
+
+def test_every_table_has_a_caption_and_every_head_a_scope(pages):
+    for path, text in pages.items():
+        page = Page(text)
+        assert len(page.all("table")) == len(page.all("caption")), path
+        assert all(attributes.get("scope") in ("row", "col") for attributes, _ in page.all("th")), path
+        assert len(page.all("h1")) == 1, path
+
+
+def test_every_chart_has_a_text_in_its_place_and_every_field_a_label(pages):
+    for path, text in pages.items():
+        for figure in re.findall(r"<figure.*?</figure>", text, re.DOTALL):
+            assert re.search(r'role="img" aria-label="[^"]{30,}"', figure), path
+        for field in re.findall(r"<(?:select|input)", text):
+            assert re.search(rf"<label>[^<]+{field}", text), path
+
+
+def test_nothing_but_links_points_elsewhere(pages):
+    for path, text in pages.items():
+        loaded = Page(text).all("script", "link", "img", "iframe", "source")
+        assert not [one for one, _ in loaded if "//" in (one.get("src") or one.get("href") or "")], path
+
+
+# ---- the folder ------------------------------------------------------------------------------------------------------
+
+
+def test_an_earlier_site_is_replaced_as_a_whole(tmp_path, monkeypatch):
+    folder = site(tmp_path, monkeypatch)
+    (folder / "boards" / "gone.html").write_text("old")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.name != "gone.html" and path.is_file()}
+    site(tmp_path, monkeypatch)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("there", ["notes.txt", "boards/only.md"])
+def test_a_folder_with_anything_else_is_left_alone(there, tmp_path, monkeypatch):
+    file = tmp_path / "site" / there
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(RequestError, match="no earlier site of ours"):
+        site(tmp_path, monkeypatch)
+    assert file.read_text() == "mine"
+
+
+def test_a_missing_library_is_named_with_the_line_that_installs_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(assets.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtra, match=r"needs the package 'jinja2'(?s:.*)pip install 'earbench\[report\]'"):
+        site(tmp_path, monkeypatch)
+    assert not (tmp_path / "site").exists()
+
+
+def test_encoders_whose_names_a_disk_cannot_tell_apart_have_pages_of_their_own(tmp_path):
+    for name in ("a b", "a/b", "A-b"):
+        record = store(tmp_path, name, folds=[hits([0.5] * 6)])
+        facts = json.loads(record.path.read_text())
+        facts["upstream"]["digest"] = "0" * 16
+        record.path.write_text(json.dumps(facts))
+    found = addresses.addresses([], records.briefly(tmp_path))
+    assert len({path.casefold() for path in found.upstreams.values()}) == 3
+
+
+# ---- numbers behind charts -------------------------------------------------------------------------------------------
+
+points = st.lists(st.tuples(st.none() | st.integers(0, 5), st.none() | st.integers(0, 5)), max_size=12)
+
+
+@given(points, st.booleans())
+def test_the_front_is_exactly_what_nobody_beats(pairs, higher):
+    costs, values = [cost for cost, _ in pairs], [value for _, value in pairs]
+    sign = 1 if higher else -1
+
+    def beats(one, other):
+        (cost, value), (its_cost, its_value) = pairs[one], pairs[other]
+        no_worse = cost <= its_cost and sign * value >= sign * its_value
+        return no_worse and (cost, value) != (its_cost, its_value)
+
+    known = [number for number, pair in enumerate(pairs) if None not in pair]
+    unbeaten = {one for one in known if not any(beats(other, one) for other in known)}
+    found = charts.front(costs, values, higher)
+    assert set(found) == unbeaten
+    assert [costs[number] for number in found] == sorted(costs[number] for number in found)
+
+
+def test_maps_have_every_layers_score_and_weight_and_their_shades(folder):
+    found = [records.read(path) for path in folder.glob("records/learned-*/*/*.json")]
+    own = [record for record in found if record.upstream == "learned"]
+    (scored,) = layer_maps.scores_by_layer(own)
+    assert (scored.title, scored.values) == ("ks accuracy", EACH)
+    assert scored.shades == (0.0, 1.0, 0.5)
+    weighed = {strip.title: strip for strip in layer_maps.weights_by_layer(own)}
+    assert list(weighed) == ["ks", "ks (demo)", "sid"]
+    assert weighed["ks"].values == tuple(WEIGHTS)
+    assert weighed["ks"].shades == (0.2, 0.4, 1.0)
+
+
+def test_where_less_is_better_the_lowest_layer_has_the_full_shade():
+    each = [{"layer": layer, "scores": {"wer": {"value": value, "low": None, "unit": "%", "better": "lower"}}}
+            for layer, value in enumerate((30.0, 10.0, None, 20.0))]  # fmt: skip
+    facts = {"layers": {"choice": "each", "each": each}, "task": {"name": "asr", "demo": False, "version": 1}}
+    record = records.Record(Path("x-1.json"), facts | {"provenance": {"when": ""}})
+    (strip,) = layer_maps.scores_by_layer([record])
+    assert strip.shades == (0.0, 1.0, None, 0.5)
+    assert strip.texts == ("30.00", "10.00", "-", "20.00")

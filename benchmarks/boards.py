@@ -2,7 +2,8 @@
 
 Writes made-up records of 100 encoders on 40 tasks, as large as real ones (a search table over eight recipes and five
 folds, 88 labels, 1,000 replicates of three scores), into a temporary folder with a board of all of them, then runs the
-command in a process of its own and prints seconds and peak memory, and seconds of reading the records alone.
+command in a process of its own, also with a site, and prints seconds and peak memory, and seconds of reading the
+records alone.
 """
 
 import json
@@ -36,14 +37,20 @@ def main(encoders: int = 100, tasks: int = 40) -> None:
         for _ in records.briefly(load(Path(folder) / "bench.toml").results):
             pass
         print(f"reading every record once: {time.perf_counter() - started:.1f} s")
-        for options in (["--board", "all"], ["--board", "all", "--check"]):
-            started = time.perf_counter()
-            subprocess.run([sys.executable, "-m", "earbench.cli", "report", *options], cwd=folder, check=True,
-                           stdout=subprocess.DEVNULL)  # fmt: skip
-            print(f"bench report {' '.join(options)}: {time.perf_counter() - started:.1f} s")
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds = (used.ru_utime + used.ru_stime) / 2
-        print(f"CPU time of one: {seconds:.1f} s, peak memory: {used.ru_maxrss / 1024:.0f} MB")
+        for options in ([], ["--check"], ["--html", "site"]):
+            print(f"bench report --board all {' '.join(options)}: {spent(options, folder)}")
+        pages = [path.stat().st_size for path in Path(folder).glob("site/**/*.html")]
+        print(f"pages of the site: {len(pages)}, {max(pages) / 1e6:.1f} MB the largest, {sum(pages) / 1e6:.0f} MB all")
+
+
+def spent(options: list[str], folder: str) -> str:
+    """What a command takes; the peak is that of the hungriest so far."""
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "earbench.cli", "report", "--board", "all", *options]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    seconds, used = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    return f"{seconds:.1f} s by the clock, {processor:.1f} s of CPU, peak memory {used.ru_maxrss / 1024:.0f} MB"
 
 
 def write_records(results: Path, encoders: int, tasks: int) -> None:

@@ -21,7 +21,7 @@ from earbench.files import digest_of
 from earbench.layers import GroupView, LayerView, check_layers, split_layers
 from earbench.tensors import digest
 
-ENGINE = 2
+ENGINE = 3
 """Raised when the engine's own arithmetic changes a score: extraction, pooling, fitting, selection."""
 
 STANDARD_PATIENCE = 10

@@ -8,9 +8,7 @@ from earbench.boards import Column
 from earbench.record import Record
 from earbench.selection import Key, deviation_names, excludes, newest_last
 from earbench.site.addresses import Asked
-from earbench.site.tables import Shown, Table, amount
-
-TWIN = "~random"
+from earbench.site.tables import TWIN, Shown, Table, amount
 
 
 @dataclass(frozen=True)

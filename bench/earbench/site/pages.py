@@ -38,7 +38,8 @@ def pages(
     by_encoder = _by_encoder(records)
     lines = [_index_line(one, of, addresses) for one, of in by_encoder.items()]
     ordered = sorted(boards, key=lambda board: not board.rows)
-    yield _page(site, "index.html", boards=ordered, lines=lines, tasks=own, cards=cards["task"], count=len(records))
+    shown = {"boards": ordered, "lines": lines, "tasks": own, "cards": cards["task"], "count": len(records)}
+    yield _page(site, "index.html", "index.html", **shown)
     for board in boards:
         yield _page(site, "board.html", addresses.boards[board.plan.name], **_board(table(board), addresses))
     for task, one_task in own.items():
@@ -66,8 +67,8 @@ def environment(addresses: Addresses) -> Environment:
     return site
 
 
-def _page(site: Environment, template: str, path: str = "index.html", **facts: Any) -> Page:
-    return path, site.get_template(template).render(root="../" * path.count("/"), here=path, **facts)
+def _page(site: Environment, template: str, path: str, **facts: Any) -> Page:
+    return path, site.get_template(template).render(root="../" * path.count("/"), **facts)
 
 
 def _board(table: Table, addresses: Addresses) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def _encoder(
         "name": one[0],
         "facts": encoders.facts(records, cards.get(_plain_name(one[0]), {})),
         "twins": encoders.twins(one, keys),
-        "is_twin": one[0].endswith(encoders.TWIN),
+        "is_twin": one[0].endswith(tables.TWIN),
         "scores": encoders.scores(one[0], addresses.upstreams[one], own),
         "layers": scored,
         "weights": weighed,

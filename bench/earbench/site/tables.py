@@ -9,6 +9,8 @@ from earbench.boards import Board, Cell, Column, Row
 from earbench.report import digits, score_text
 from earbench.selection import Key
 
+TWIN = "~random"
+"""How the name of an untrained twin ends."""
 SIZES = {"none": 1, "below 10 M": 10**7, "10 to 100 M": 10**8, "100 M to 1 B": 10**9}
 """Groups of encoders by their parameters, each with the first number that is too many for it."""
 
@@ -109,7 +111,7 @@ def size_of(parameters: int | None) -> str:
 
 def _line(row: Row, columns: Sequence[Column], shared: Mapping[str, Callable[[int], bool]], link: str) -> Line:
     cells = tuple(shown(row.cells.get(column.title), shared[column.title]) for column in columns)
-    return Line(row.upstream, link, row.upstream.endswith("~random"), cells, _facts(row.facts))
+    return Line(row.upstream, link, row.upstream.endswith(TWIN), cells, _facts(row.facts))
 
 
 def _facts(facts: Mapping[str, Any]) -> dict[str, Fact]:

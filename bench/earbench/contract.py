@@ -435,7 +435,8 @@ class Rows:
     """What a test set says, unit by unit; the only thing a metric sees. Rows are themselves and equal to no others.
 
     `groups` holds one name per unit, or several (a trial has two speakers): a unit's bootstrap weight is the product
-    of the weights of its groups. Every array has one entry per unit along its first axis.
+    of the weights of its groups. Every array has one entry per unit along its first axis; what metrics do not look at,
+    such as a list of events, may be an array of objects that JSON knows.
     """
 
     ids: tuple[str, ...]
@@ -588,6 +589,17 @@ class Task(ABC):
         A smoke run ("quick") cuts clips from a split but not from its `truth`: what refers to a clip that is not there
         is left out.
         """
+
+    def again(self, split: Split, rows: Rows) -> Rows:
+        """The rows made anew from the answers of `split` and what `rows` say was predicted, for `bench verify`.
+
+        What was predicted for a unit is its entry in the array "prediction", else "score", else "guess". An array that
+        takes more than rows hold is left out, and so are all of them where rows hold none of the three.
+        """
+        for name in ("prediction", "score", "guess"):
+            if name in rows.arrays:
+                return self.rows(split, dict(zip(rows.ids, rows.arrays[name].tolist(), strict=True)))
+        return replace(rows, arrays={})
 
     @abstractmethod
     def ideal(self, split: Split) -> Mapping[str, Any]:

@@ -96,9 +96,12 @@ def _tested(measured: Measured) -> str:
 
 
 def rows(measured: Measured) -> Iterator[dict[str, Any]]:
-    """What was said of every test unit, line by line."""
+    """What was said of every test unit, line by line; for further scores, which their lines name, once more."""
     for fold, seed, one in measured.rows:
         yield from records.plain_rows(fold, seed, one.ids, one.groups, one.arrays)
+    for score, rows in measured.others.items():
+        for fold, seed, one in rows:
+            yield from records.plain_rows(fold, seed, one.ids, one.groups, one.arrays, score)
 
 
 def _upstream(cell: Cell) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def match(cell: Cell, task: Match, folds: Sequence[Fold], shelf: Shelf, progress
     said = [(fold.name, 0, one) for fold, one in zip(folds, rows[best], strict=True)]
     metrics = {metric.name: metric for metric in task.card.metrics}
     each = per_layer(task, scored) if len(layers) > 1 else []
-    measured = Measured(by_metric(task, scored[best]), metrics, said, each, {}, {})
+    measured = Measured(by_metric(task, scored[best]), metrics, said, {}, each, {}, {})
     return Found({layer: [[] for _ in folds] for layer in layers}, table, best), measured
 
 

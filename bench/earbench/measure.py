@@ -1,6 +1,6 @@
 """The test split, read once: predictions, scores, and beside them what a nearest neighbour and a regression say."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,21 @@ from earbench.intervals import Sampled
 from earbench.plan import Cell
 from earbench.progress import Progress
 from earbench.search import Found, Opener, through
+from earbench.simple import Column
 from earbench.tuned import Tuned, best_on_test
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that was said about the test splits. `samples[metric][seed][fold]`; rows carry fold and seed."""
+    """Everything that was said about the test splits. `samples[score][seed][fold]`; rows carry fold and seed.
+
+    `others` are the rows of scores beside those of the chosen heads: columns, what was tuned on test, readings.
+    """
 
     samples: dict[str, list[list[Sampled]]]
     metrics: dict[str, Metric]
     rows: list[tuple[str, int, Rows]]
+    others: dict[str, list[tuple[str, int, Rows]]]
     layers: list[dict[str, Any]]
     decoding: dict[str, Any]
     columns: dict[str, Any]
@@ -39,10 +44,10 @@ def measure(
     task = cell.task
     scored: dict[int | None, list[list[dict[str, Sampled]]]] = {layer: [] for layer in found.heads}
     rows: list[tuple[str, int, Rows]] = []
-    columns: list[dict[str, Any]] = []
+    others: dict[str, list[tuple[str, int, Rows]]] = {}
+    columns: list[dict[str, Column]] = []
     decodings: list[Mapping[str, Any]] = []
     tuned: list[list[Tuned]] = []
-    read: list[list[dict[str, Sampled]]] = []
     for number, fold in enumerate(folds):
         bench = opener(fold)
         test = examples(task, fold.test, None, shelf, bench.device)  # its answers stay with the task
@@ -55,45 +60,39 @@ def measure(
                 decodings.append(heads[number][0].decoding)
         columns.append(simple.columns(bench, test, progress, cell.layer))
         seen = test if found.best_layer is None else test.layer(found.best_layer)
-        winners = found.heads[found.best_layer][number]
-        if task.published:
-            tuned.append([best_on_test(through(bench, found.best_layer), seen, head) for head in winners])
-        if task.readings:
-            read.append([_readings(through(bench, found.best_layer), seen, head) for head in winners])
+        best, winners = through(bench, found.best_layer), found.heads[found.best_layer][number]
+        tuned.append([best_on_test(best, seen, head) for head in winners] if task.published else [])
+        for name, seed, one in _others(best, seen, winners, columns[-1], tuned[-1]):
+            others.setdefault(name, []).append((fold.name, seed, one))
     layers = per_layer(task, scored) if cell.choice == "each" else []
     samples = by_metric(task, scored[found.best_layer])
-    extra, chosen = _column_samples(task, folds, columns)
-    if task.published:
-        extra |= _published(task, folds, tuned)
-        chosen["published"] = {"step": tuned[0][0].step, "decoding": dict(tuned[0][0].decoding)}
-    if task.readings:
-        seeds = range(len(read[0]))
-        extra |= {name: [[fold[seed][name] for fold in read] for seed in seeds] for name in read[0][0]}
-        chosen |= {name: {"decoding": dict(decoding)} for name, decoding in task.readings.items()}
-    return Measured(samples | extra, _named(task, extra), rows, layers, dict(decodings[0]), chosen)
+    extra = {name: of_rows(task, folds, name, some) for name, some in others.items()}
+    metrics = {name: metric_of(task, name) for name in (*samples, *extra)}
+    chosen = _chosen(task, columns[0], tuned[0])
+    return Measured(samples | extra, metrics, rows, others, layers, dict(decodings[0]), chosen)
 
 
-def _named(task: Task, extra: Iterable[str]) -> dict[str, Metric]:
-    """The metric behind every score; that of a column is the first, or the one before "_published"."""
-    metrics = {metric.name: metric for metric in task.card.metrics}
-    return metrics | {name: metrics.get(name.removesuffix("_published"), task.card.metrics[0]) for name in extra}
-
-
-def _published(task: Task, folds: Sequence[Fold], tuned: Sequence[Sequence[Tuned]]) -> dict[str, list[list[Sampled]]]:
-    """The score that was tuned on test, `[seed][fold]`, by the name it goes by."""
-    samples = [
-        [samples_of(task, fold, one.rows)[str(task.published)] for one in heads]
-        for fold, heads in zip(folds, tuned, strict=True)
-    ]
-    return {f"{task.published}_published": [list(one) for one in zip(*samples, strict=True)]}
-
-
-def _readings(bench: Bench, test: Examples, head: Fitted) -> dict[str, Sampled]:
-    """The first metric on each further reading of a head, by the name it goes by."""
+def _others(
+    bench: Bench, test: Examples, heads: Sequence[Fitted], columns: Mapping[str, Column], tuned: Sequence[Tuned]
+) -> Iterator[tuple[str, int, Rows]]:
+    """The further scores of one fold, by name and seed, as rows."""
     task, metric = bench.task, bench.task.card.metrics[0].name
-    answers = predict(bench, head, test, list(task.readings.values()))
-    samples = [samples_of(task, bench.fold, task.rows(test.split, said))[metric] for said in answers]
-    return {f"{metric}_{name}": one for name, one in zip(task.readings, samples, strict=True)}
+    for name, column in columns.items():
+        yield f"{metric}_{name}", 0, task.rows(test.split, column.predictions)
+    for head, best in zip(heads, tuned, strict=False):
+        yield f"{task.published}_published", head.seed, best.rows
+    for head in heads if task.readings else ():
+        answers = predict(bench, head, test, list(task.readings.values()))
+        for name, said in zip(task.readings, answers, strict=True):
+            yield f"{metric}_{name}", head.seed, task.rows(test.split, said)
+
+
+def _chosen(task: Task, columns: Mapping[str, Column], tuned: Sequence[Tuned]) -> dict[str, Any]:
+    """How each further score was made, on the first fold."""
+    found: dict[str, Any] = {name: column.facts for name, column in columns.items()}
+    for best in tuned[:1]:
+        found["published"] = {"step": best.step, "decoding": dict(best.decoding)}
+    return found | {name: {"decoding": dict(decoding)} for name, decoding in task.readings.items()}
 
 
 def _say(bench: Bench, test: Examples, layer: int | None, head: Fitted) -> dict[str, Any]:
@@ -102,10 +101,30 @@ def _say(bench: Bench, test: Examples, layer: int | None, head: Fitted) -> dict[
     return said
 
 
+def metric_of(task: Task, score: str) -> Metric:
+    """The metric behind a score; that of a column is the first, or the one before "_published"."""
+    named = {metric.name: metric for metric in task.card.metrics}
+    return named.get(score.removesuffix("_published"), task.card.metrics[0])
+
+
+def of_rows(
+    task: Task, folds: Sequence[Fold], score: str, rows: Sequence[tuple[str, int, Rows]]
+) -> list[list[Sampled]]:
+    """One score, `[seed][fold]`, from its rows in the order of folds."""
+    metric, by_name = metric_of(task, score), {fold.name: fold for fold in folds}
+    found: dict[int, list[Sampled]] = {}
+    for fold, seed, one in rows:
+        found.setdefault(seed, []).append(_sampled(task, by_name[fold], metric, one))
+    return list(found.values())
+
+
 def samples_of(task: Task, fold: Fold, rows: Rows) -> dict[str, Sampled]:
+    return {metric.name: _sampled(task, fold, metric, rows) for metric in task.card.metrics}
+
+
+def _sampled(task: Task, fold: Fold, metric: Metric, rows: Rows) -> Sampled:
     units = dict.fromkeys(clip.whole or clip.id for clip in fold.test.clips)  # how many chunks depends on the encoder
-    names = (task.card.name, task.card.version, digest_of(list(units)))
-    return {metric.name: intervals.sample(metric, rows, *names) for metric in task.card.metrics}
+    return intervals.sample(metric, rows, task.card.name, task.card.version, digest_of(list(units)))
 
 
 def by_metric(task: Task, folds: list[list[dict[str, Sampled]]]) -> dict[str, list[list[Sampled]]]:
@@ -123,18 +142,3 @@ def per_layer(task: Task, scored: dict[int | None, list[list[dict[str, Sampled]]
         scores = {metric.name: intervals.interval(metric, samples[metric.name]) for metric in task.card.metrics}
         found.append({"layer": layer, "scores": scores})
     return found
-
-
-def _column_samples(
-    task: Task, folds: Sequence[Fold], columns: list[dict[str, Any]]
-) -> tuple[dict[str, list[list[Sampled]]], dict[str, Any]]:
-    """Scores of the head-free columns by `<metric>_<column>`, and how each was made on the first fold."""
-    metric = task.card.metrics[0]
-    extra = {}
-    for name in columns[0]:
-        samples = [
-            samples_of(task, fold, task.rows(fold.test, column[name].predictions))[metric.name]
-            for fold, column in zip(folds, columns, strict=True)
-        ]
-        extra[f"{metric.name}_{name}"] = [samples]
-    return extra, {name: column.facts for name, column in columns[0].items()}

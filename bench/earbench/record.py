@@ -53,10 +53,13 @@ class Record:
     def number(self) -> int:
         return int(self.path.stem.rpartition("-")[2])
 
-    def rows(self) -> list[dict[str, Any]]:
-        """What was said of each test unit: id, groups, fold, seed, statistics and prediction."""
+    def rows(self, score: str | None = None) -> list[dict[str, Any]]:
+        """What was said of each test unit: id, groups, fold, seed, statistics and prediction.
+
+        Some scores (columns, readings, what was tuned on test) have rows of their own, which are asked for by name.
+        """
         with gzip.open(self._beside(".rows.jsonl.gz"), "rt", encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+            return [row for row in map(json.loads, file) if row.get("score_of") == score]
 
     def replicates(self) -> dict[str, np.ndarray[Any, Any]]:
         """Bootstrap replicates of each score, [seed, 1000]."""
@@ -171,12 +174,18 @@ def schema() -> dict[str, Any]:
 
 
 def plain_rows(
-    fold: str, seed: int, ids: Sequence[str], groups: Sequence[Sequence[str]], arrays: Mapping[str, Any]
+    fold: str,
+    seed: int,
+    ids: Sequence[str],
+    groups: Sequence[Sequence[str]],
+    arrays: Mapping[str, Any],
+    score: str | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """One line per unit for the rows file."""
+    """One line per unit for the rows file. `score` is the one that the rows are of, if not those of the chosen head."""
+    of = {} if score is None else {"score_of": score}
     columns = {name: np.asarray(values) for name, values in arrays.items()}
     for index, (unit, names) in enumerate(zip(ids, groups, strict=True)):
-        yield {"id": unit, "groups": list(names), "fold": fold, "seed": seed} | {
+        yield {"id": unit, "groups": list(names), "fold": fold, "seed": seed} | of | {
             name: finite(_shortest(values[index])) for name, values in columns.items()
         }
 

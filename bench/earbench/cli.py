@@ -310,6 +310,8 @@ def reproduce(
     data: Data = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps, …")] = None,
     use_cache: Annotated[bool, typer.Option("--use-cache", help="Take stored features and finished fits.")] = False,
+    mark: Annotated[bool, typer.Option("--mark", help="If all scores hold, say so beside the record.")] = False,
+    by: Annotated[str | None, typer.Option(help="With --mark: who says so.")] = None,
     cache: Cache = None,
     config: Config = None,
     json_: Json = False,
@@ -317,6 +319,8 @@ def reproduce(
 ) -> None:
     """Run a record's plan again and say, score by score, whether it holds."""
     with told(debug):
+        if mark and use_cache:
+            raise RequestError("--mark says that a plan was run again: --use-cache would take what is stored")
         settings = settings_for(config, cache=cache, device=device)
         from earbench import record as records
         from earbench import reproduce as reproducing
@@ -326,8 +330,64 @@ def reproduce(
         wish = reproducing.Wish(upstream, task, data, use_cache)
         now = reproducing.reproduce(then, wish, settings, Progress(quiet=json_))
         told_ = reproducing.told(then, now)
+        if mark:
+            reproducing.mark(then, told_, by)
         print(json.dumps(told_, indent=1) if json_ else reproducing.text(told_))
         raise typer.Exit(0 if told_["holds"] else 1)
+
+
+@app.command()
+def submit(
+    upstream: Annotated[str, typer.Argument(help="An encoder with records, as the boards name it.")],
+    out: Annotated[Path, typer.Option(help="The bundle to write, a .zip.")],
+    task: Annotated[
+        str, typer.Option(help="Its tasks, separated by commas; all that no board refuses if not given.")
+    ] = "",
+    contact: Annotated[str | None, typer.Option(help="Whom to ask; shown with the records.")] = None,
+    licence: Annotated[str | None, typer.Option(help="That of the weights, if the records do not say it.")] = None,
+    seen: Annotated[list[str] | None, typer.Option(help="A corpus that it was trained on; give it for each.")] = None,
+    not_seen: Annotated[list[str] | None, typer.Option(help="A corpus that it never heard; give it for each.")] = None,
+    declare: Annotated[Path | None, typer.Option(help="The same four as a TOML file.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Pack records too that no board shows.")] = False,
+    results: Results = None,
+    cache: Cache = None,
+    config: Config = None,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Pack records, predictions and heads of an encoder, with what you declare, into one bundle."""
+    with told(debug):
+        from earbench import submit as submitting
+
+        tasks = tuple(name for name in task.split(",") if name)
+        options = {"contact": contact, "licence": licence, "seen": seen, "not_seen": not_seen}
+        wish = submitting.Wish(upstream, tasks, out.resolve(), all_)
+        packed = submitting.submit(wish, declare, options, settings_for(config, results, cache))
+        print(json.dumps(packed, indent=1, ensure_ascii=False) if json_ else submitting.text(packed))
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="What `bench submit` wrote.")],
+    data: Data = None,
+    import_: Annotated[bool, typer.Option("--import", help="Keep its records if nothing is refused.")] = False,
+    by: Annotated[str | None, typer.Option(help="Who says so, for the state of the records.")] = None,
+    results: Results = None,
+    cache: Cache = None,
+    config: Config = None,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Look into a bundle without trust: what holds, what could not be checked, what is refused."""
+    with told(debug):
+        settings = settings_for(config, results, cache)
+        from earbench import verify as verifying
+        from earbench.progress import Progress
+
+        wish = verifying.Wish(data, import_, by)
+        said = verifying.verify(bundle, wish, settings, Progress(quiet=json_))
+        print(json.dumps(said, indent=1, ensure_ascii=False) if json_ else verifying.text(said))
+        raise typer.Exit(0 if said["holds"] else 1)
 
 
 @app.command()

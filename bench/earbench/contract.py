@@ -178,7 +178,8 @@ class UpstreamCard:
     ORG/MODEL" is fetched on first use, "package: NAME …" lies in an installed package, an address is fetched by hand.
     `parity` says whether the features were compared with the reference implementation ("run") or only written from its
     source ("source only"). `groups` names the layers beside the encoder's own that `--layers NAME` reaches; `widths`
-    lists theirs as well.
+    lists theirs as well. `corpora` are all that the weights of its plain name heard in training, teachers included, by
+    the ids that tasks have for theirs ("librispeech"); None where that is not known for sure.
     """
 
     name: str
@@ -195,6 +196,7 @@ class UpstreamCard:
     normalise: bool | None = None
     parity: str = "source only"
     groups: tuple[str, ...] = ()
+    corpora: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

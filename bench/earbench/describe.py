@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from earbench import record as records
+from earbench import registry
 from earbench.config import Settings
 from earbench.contract import Labels, Supplied, Upstream
 from earbench.data import Prepared
@@ -113,6 +114,7 @@ def _upstream(cell: Cell) -> dict[str, Any]:
         "family": card.family,
         "licence": card.licence,
         "pretraining": "none (random weights)" if cell.name.endswith("~random") else card.pretraining,
+        "pretraining_corpora": _heard(cell),
         "parameters": _parameters(cell.upstream),
         "sample_rate": cell.upstream.sample_rate,
         "hop": cell.upstream.hop,
@@ -120,6 +122,15 @@ def _upstream(cell: Cell) -> dict[str, Any]:
         "width": cell.upstream.width,
         "source": dict(cell.upstream.source),
     }
+
+
+def _heard(cell: Cell) -> list[str] | None:
+    """The corpora that the encoder was trained on; None where its card is not about the weights that were loaded."""
+    spec, card = registry.split_spec(cell.request.upstream), cell.upstream.card
+    if spec["random"] or card.pretraining == "none":
+        return []
+    known = card.corpora if spec["argument"] is None and spec["checkpoint"] is None else None
+    return None if known is None else list(known)
 
 
 def _parameters(upstream: Upstream) -> int | None:

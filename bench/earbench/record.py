@@ -25,6 +25,8 @@ SCHEMA = 1
 EXCLUDING = ("partial", "quick", "bf16")
 """Deviations that keep a record off the boards, as other layers than the task's do; all others are footnotes."""
 
+ENDINGS = (".json", ".rows.jsonl.gz", ".replicates.npz")
+"""The files of one record."""
 LONG = ("recipe", "search", "labels", "decoding", "columns", "notes")
 """What a record says of how its heads were found; boards show none of it."""
 
@@ -58,17 +60,17 @@ class Record:
 
         Some scores (columns, readings, what was tuned on test) have rows of their own, which are asked for by name.
         """
-        with gzip.open(self._beside(".rows.jsonl.gz"), "rt", encoding="utf-8") as file:
+        with gzip.open(self.beside(".rows.jsonl.gz"), "rt", encoding="utf-8") as file:
             return [row for row in map(json.loads, file) if row.get("score_of") == score]
 
     def replicates(self) -> dict[str, np.ndarray[Any, Any]]:
         """Bootstrap replicates of each score, [seed, 1000]."""
-        with np.load(self._beside(".replicates.npz")) as arrays:
+        with np.load(self.beside(".replicates.npz")) as arrays:
             return dict(arrays)
 
     def replicates_of(self, score: str) -> np.ndarray[Any, Any] | None:
         """Bootstrap replicates of one score, [seed, 1000]; None where the record has none."""
-        path = self._beside(".replicates.npz")
+        path = self.beside(".replicates.npz")
         try:
             with np.load(path) as arrays:
                 return np.asarray(arrays[score]) if score in arrays else None
@@ -77,7 +79,8 @@ class Record:
         except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise BenchError(f"{path} cannot be read: {error}") from None
 
-    def _beside(self, ending: str) -> Path:
+    def beside(self, ending: str) -> Path:
+        """Where what belongs to the record lies: `ENDINGS`, and `.state.json`."""
         return self.path.with_name(self.path.stem + ending)
 
 
@@ -105,7 +108,7 @@ def _write(
     replicates: Mapping[str, np.ndarray[Any, Any]],
 ) -> Record:
     number = 1 + max((found.number for found in find(results, facts["plan"]["id"])), default=0)
-    path = _folder(results, facts) / f"{facts['plan']['id']}-{number}.json"
+    path = folder(results, facts) / f"{facts['plan']['id']}-{number}.json"
     stem = path.with_suffix("")
     files.write(stem.with_name(stem.name + ".rows.jsonl.gz"), lambda at: at.write_bytes(_zipped(rows)))
     files.write(stem.with_name(stem.name + ".replicates.npz"), lambda at: at.write_bytes(_npz(replicates)))
@@ -115,22 +118,26 @@ def _write(
 
 def find(results: Path, plan: str) -> list[Record]:
     """The records of one plan, oldest first."""
-    paths = (results / "records").glob(f"*/*/{plan}-*.json")
-    return sorted((read(path) for path in paths), key=lambda record: record.number)
+    return sorted(map(read, _paths(results, f"{plan}-*")), key=lambda record: record.number)
 
 
 def every(results: Path) -> list[Record]:
     """All records under `results`, in the order of their paths."""
-    return [read(path) for path in sorted((results / "records").glob("*/*/*.json"))]
+    return list(map(read, _paths(results, "*")))
 
 
 def briefly(results: Path) -> Iterator[Record]:
     """All records, without what no board shows: of thousands the whole facts would fill the memory."""
-    for path in sorted((results / "records").glob("*/*/*.json")):
+    for path in _paths(results, "*"):
         facts = read(path).facts
         kept = {key: value for key, value in facts.items() if key not in LONG}
         plan, layers = {"id": facts["plan"]["id"]}, {"choice": facts["layers"].get("choice")}
         yield Record(path, kept | {"plan": plan, "layers": layers})
+
+
+def _paths(results: Path, name: str) -> list[Path]:
+    """Where records lie whose name is like this; nothing else that is called .json has a stem without a dot."""
+    return sorted(path for path in (results / "records").glob(f"*/*/{name}.json") if "." not in path.stem)
 
 
 def read(path: Path) -> Record:
@@ -167,9 +174,10 @@ def finite(value: Any) -> Any:
 
 
 @cache
-def schema() -> dict[str, Any]:
-    """The JSON Schema of a record."""
-    found: dict[str, Any] = json.loads(resources.files("earbench").joinpath("record.schema.json").read_text("utf-8"))
+def schema(kind: str = "record") -> dict[str, Any]:
+    """The JSON Schema of a record, or of what lies beside one: "state", "bundle", "declared"."""
+    text = resources.files("earbench").joinpath(f"{kind}.schema.json").read_text("utf-8")
+    found: dict[str, Any] = json.loads(text)
     return found
 
 
@@ -224,7 +232,8 @@ def _ordered(*numbers: float | None) -> bool:
     return all(one <= next_ for one, next_ in itertools.pairwise(there))
 
 
-def _folder(results: Path, facts: Mapping[str, Any]) -> Path:
+def folder(results: Path, facts: Mapping[str, Any]) -> Path:
+    """Where a record lies: by encoder, then by task."""
     upstream, task = facts["upstream"], facts["task"]
     return (
         results

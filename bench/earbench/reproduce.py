@@ -9,6 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from earbench import state
 from earbench.config import Settings
 from earbench.errors import BenchError, RequestError
 from earbench.line import opened, run
@@ -78,6 +79,12 @@ def told(then: Record, now: Record) -> dict[str, Any]:
         "scores": scores,
         "provenance": provenance(then, now),
     }
+
+
+def mark(then: Record, told: Mapping[str, Any], by: str | None) -> None:
+    """Note beside a record that it was reproduced, if every score held."""
+    if told["holds"]:
+        state.write(then, "reproduced", list(then.scores), by)
 
 
 def text(told: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ Chosen = Mapping[Key, Mapping[str, Record]]
 def chosen(plan: BoardPlan, records: Iterable[Record]) -> Chosen:
     """The record of every cell: the newest task version before the newest record."""
     fitting = sorted((record for record in records if _fits(record, plan)), key=newest_last)
-    _check_repeats(fitting)
+    check_repeats(fitting)
     found: dict[Key, dict[str, Record]] = {}
     for record in fitting:
         found.setdefault((record.upstream, record.facts["upstream"]["digest"]), {})[record.task] = record
@@ -74,7 +74,7 @@ def _fits(record: Record, plan: BoardPlan) -> bool:
     return layers == plan.layers and not any(name in EXCLUDING for name in deviation_names(record))
 
 
-def _check_repeats(records: Iterable[Record]) -> None:
+def check_repeats(records: Iterable[Record]) -> None:
     """Two records of one plan that differ under equal versions and device point at a fault; the board says so."""
     seen: dict[tuple[Any, ...], Record] = {}
     for record in records:

@@ -21,6 +21,7 @@ from earbench.kit.metrics.diarisation import (
     FRAME_ACCURACY,
     RATE,
     diarised,
+    diarised_again,
     frame_labels,
     samples,
     scorer,
@@ -110,6 +111,9 @@ class Diarisation(Task):
 
     def rows(self, split: Split, predictions: Mapping[str, Any]) -> Rows:
         return diarised(split, predictions)
+
+    def again(self, split: Split, rows: Rows) -> Rows:
+        return diarised_again(split, rows)
 
     def ideal(self, split: Split) -> Mapping[str, Any]:
         """Certainty every 10 ms, without smoothing."""

@@ -49,6 +49,7 @@ class Cpc(Upstream):
         widths=(256,),
         normalise=False,
         parity="run",
+        corpora=("asterisk_prompts", "demo"),
     )
     sample_rate, hop = SAMPLE_RATE, STEP / SAMPLE_RATE
 
@@ -109,6 +110,7 @@ class Cpc2(Cpc):
         weights="https://github.com/MarvinLvn/CPC2 trains it and links no file",
         parameters=2_369_792,
         layers=3,
+        corpora=None,
     )
 
 

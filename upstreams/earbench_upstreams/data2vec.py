@@ -12,6 +12,7 @@ DATA2VEC = published(
     layers=13,
     width=768,
     normalise=True,
+    corpora=("librispeech",),
 )
 
 DATA2VEC_LARGE = published(

@@ -21,4 +21,5 @@ DISTILHUBERT = published(
     width=768,
     normalise=False,
     facts={"num_hidden_layers": 2, "feat_proj_layer_norm": False},
+    corpora=("librispeech",),
 )

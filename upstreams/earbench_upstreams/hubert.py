@@ -12,6 +12,7 @@ HUBERT = published(
     layers=13,
     width=768,
     normalise=False,
+    corpora=("librispeech",),
 )
 
 HUBERT_LARGE = published(
@@ -25,6 +26,7 @@ HUBERT_LARGE = published(
     width=1024,
     normalise=True,
     facts={**LARGE, "conv_bias": True},
+    corpora=("librilight",),
 )
 
 # As its training settings say, without the biases of convolutions that the hub's copy of Large carries.
@@ -39,4 +41,5 @@ HUBERT_XLARGE = published(
     width=1280,
     normalise=True,
     facts=XLARGE,
+    corpora=("librilight",),
 )

@@ -113,6 +113,7 @@ class Pesto(Upstream):
         normalise=False,
         parity="run",
         groups=("conv",),
+        corpora=("mir1k",),
     )
     sample_rate, hop, layers = SAMPLE_RATE, STEP / SAMPLE_RATE, 2
     shape: ClassVar[Shape] = MIR_1K

@@ -3,7 +3,9 @@
 from earbench.kit.hf import LARGE, XLARGE, Pretrained, published
 
 
-def _large(name: str, hub: str, family: str, licence: str = "apache-2.0") -> Pretrained:
+def _large(
+    name: str, hub: str, family: str, licence: str = "apache-2.0", corpora: tuple[str, ...] | None = None
+) -> Pretrained:
     return published(
         name,
         hub,
@@ -15,6 +17,7 @@ def _large(name: str, hub: str, family: str, licence: str = "apache-2.0") -> Pre
         width=1024,
         normalise=True,
         facts={**LARGE, "conv_bias": True},
+        corpora=corpora,
     )
 
 
@@ -43,10 +46,11 @@ WAV2VEC2 = published(
     layers=13,
     width=768,
     normalise=False,
+    corpora=("librispeech",),
 )
 
 # The Large model of SUPERB's table: Libri-Light 60k, with layer norm on every convolution and normalised input.
-WAV2VEC2_LARGE = _large("wav2vec2_large", "facebook/wav2vec2-large-lv60", "wav2vec 2.0")
+WAV2VEC2_LARGE = _large("wav2vec2_large", "facebook/wav2vec2-large-lv60", "wav2vec 2.0", corpora=("librilight",))
 XLSR_53 = _large("xlsr_53", "facebook/wav2vec2-large-xlsr-53", "XLSR")
 XLS_R_300M = _large("xls_r_300m", "facebook/wav2vec2-xls-r-300m", "XLS-R")
 XLS_R_1B = _extra_large("xls_r_1b", "facebook/wav2vec2-xls-r-1b", "XLS-R", "apache-2.0")

@@ -93,6 +93,7 @@ def published(
     heard: Mapping[str, Any] | None = None,
     pretraining: str = "self-supervised",
     hop: float = 0.02,
+    corpora: tuple[str, ...] | None = None,
 ) -> Pretrained:
     """The plugin for a published model at 16 kHz.
 
@@ -111,6 +112,7 @@ def published(
         widths=(width,),
         normalise=normalise,
         parity="run",
+        corpora=corpora,
     )
     return Pretrained(card, hub, kind, facts or {}, heard or {})
 

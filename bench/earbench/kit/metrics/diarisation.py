@@ -14,6 +14,7 @@ from scipy.ndimage import median_filter
 from earbench.contract import Clip, Metric, Rows, Split
 from earbench.errors import MissingExtra
 from earbench.kit.classification import match_ids
+from earbench.kit.columns import objects
 from earbench.kit.heads.diarisation import RATE, Activity
 
 Turns = Sequence[tuple[str, float, float]]
@@ -21,6 +22,8 @@ Turns = Sequence[tuple[str, float, float]]
 Spans = Sequence[tuple[str, Sequence[tuple[float, float]]]]
 """Every speaker of a recording and the stretches in which they talk: the label of a chunk."""
 
+KINDS = ("missed", "false_alarm", "confusion", "total")
+"""Seconds."""
 SURE = 1e-7
 """Probabilities count as at least so far from 0 and 1 when an order of speakers is chosen."""
 
@@ -30,23 +33,35 @@ def diarised(split: Split, predictions: Mapping[str, Activity]) -> Rows:
     the reference's speakers say), and the sum of the frame accuracies of its chunks beside how many these are.
 
     `split.truth["turns"]` holds the reference turns of each recording, `["chunks"]` the ids of its clips. Groups are
-    its speakers.
+    its speakers. "prediction" are the turns that were read off.
     """
     match_ids(split, predictions)
     clips = {clip.id: clip for clip in split.clips}
     score = scorer()
-    ids, groups, rows = [], [], []
+    ids, groups, rows, turns = [], [], [], []
     for recording in whole_recordings(split):
         chunks = [clips[id] for id in split.truth["chunks"][recording]]
         said = [fitted(predictions[chunk.id], chunk) for chunk in chunks]
-        reference = split.truth["turns"][recording]
+        turns.append(turns_of(said))
         right = [share for chunk, one in zip(chunks, said, strict=True) if (share := right_frames(chunk, one)) >= 0]
-        rows.append((*score(reference, turns_of(said)), sum(right), len(right)))
+        rows.append((*score(split.truth["turns"][recording], turns[-1]), sum(right), len(right)))
         ids.append(recording)
         groups.append(tuple(speaker for speaker, _ in chunks[0].label))
-    names = ("missed", "false_alarm", "confusion", "total", "right", "chunks")
+    names = (*KINDS, "right", "chunks")
     arrays = dict(zip(names, np.array(rows, np.float64).reshape(-1, len(names)).T, strict=True))
-    return Rows(tuple(ids), tuple(groups), arrays)
+    return Rows(tuple(ids), tuple(groups), arrays | {"prediction": objects(turns)})
+
+
+def diarised_again(split: Split, rows: Rows) -> Rows:
+    """The same from turns; without frame accuracies, which take the probabilities of frames."""
+    score = scorer()
+    clips, whole = {clip.id: clip for clip in split.clips}, whole_recordings(split)
+    turns = dict(zip(rows.ids, rows.arrays["prediction"].tolist(), strict=True))
+    found = np.array([score(split.truth["turns"][one], turns[one]) for one in whole], np.float64)
+    first = [clips[split.truth["chunks"][one][0]] for one in whole]
+    groups = tuple(tuple(speaker for speaker, _ in chunk.label) for chunk in first)
+    arrays = dict(zip(KINDS, found.reshape(-1, len(KINDS)).T, strict=True))
+    return Rows(tuple(whole), groups, arrays | {"prediction": objects([turns[one] for one in whole])})
 
 
 def whole_recordings(split: Split) -> list[str]:

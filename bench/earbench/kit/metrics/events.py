@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from earbench.contract import Metric, Rows, Split
 from earbench.kit.classification import match_ids
+from earbench.kit.columns import objects
 from earbench.kit.events import Event
 
 Array = NDArray[Any]
@@ -42,7 +43,7 @@ def event_rows(split: Split, predictions: Mapping[str, Sequence[Event]], names: 
     """One row per clip with the counts that the scores `names` need.
 
     A clip's label is all of its events. "reference" and "estimated" count events, "<score>_hits" those that can be
-    paired, "substituted", "deleted", "inserted" and "active" what `segment_errors` counts.
+    paired, "substituted", "deleted", "inserted" and "active" what `segment_errors` counts. "prediction" has the events.
     """
     match_ids(split, predictions)
     ids = tuple(clip.id for clip in split.clips)
@@ -53,6 +54,7 @@ def event_rows(split: Split, predictions: Mapping[str, Sequence[Event]], names: 
             arrays[f"{name}_hits"] = hits(reference, estimated, collar, share)
     if ERROR_RATE in names:
         arrays |= segment_errors(reference, estimated)
+    arrays["prediction"] = objects([[list(event) for event in predictions[name]] for name in ids])
     return Rows(ids, tuple((clip.group,) for clip in split.clips), arrays)
 
 

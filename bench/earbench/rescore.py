@@ -1,0 +1,180 @@
+"""Scores made once more from stored rows: from what these count, or from what they say was predicted and a corpus.
+
+Rows that are made up as a whole, wrong answers and all, count right; only the answers of the corpus find them out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earbench import intervals
+from earbench.contract import Clip, Fold, Metric, Rows, Split, Task
+from earbench.kit.columns import column
+from earbench.measure import metric_of, of_rows
+from earbench.record import Record, finite
+
+CLOSE = 1e-9
+"""How far numbers may lie apart, relative to them: processors add in different orders."""
+KEYS = ("id", "groups", "fold", "seed", "score_of")
+SHOWN = 3
+
+Stored = list[tuple[str, int, Rows]]
+"""Fold, seed and the rows of both."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Rows of a record, and the scores that they are of, each with its metric."""
+
+    rows: Stored
+    scores: Mapping[str, Metric]
+
+
+def kept(record: Record, task: Task) -> list[Kept]:
+    """All rows of a record, those of the chosen heads first, with the scores that `task` has metrics for."""
+    main = {metric.name: metric for metric in task.card.metrics if metric.name in record.scores}
+    found = [Kept(stored(record.rows()), main)]
+    for name in (name for name in record.scores if name not in main):
+        if lines := record.rows(name):
+            found.append(Kept(stored(lines), {name: metric_of(task, name)}))
+    return found
+
+
+def stored(lines: Iterable[Mapping[str, Any]]) -> Stored:
+    """Lines of a rows file as rows again, fold by fold and seed by seed."""
+    found: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for line in lines:
+        found.setdefault((line["fold"], line["seed"]), []).append(line)
+    return [(fold, seed, _rows(some)) for (fold, seed), some in found.items()]
+
+
+def from_rows(record: Record, some: Kept) -> str:
+    """Why the scores of a record are not what its rows count; empty if they are."""
+    for name, metric in some.scores.items():
+        score = record.scores[name]
+        stated = {"unit": metric.unit, "better": metric.better, "bounds": finite(list(metric.bounds))}
+        if differing := [key for key, value in stated.items() if score.get(key, value) != value]:
+            return f"{name}: {', '.join(differing)} are not those of the metric"
+        found: dict[int, list[float]] = {}
+        for _, seed, rows in some.rows:
+            found.setdefault(seed, []).append(metric.value(rows, np.ones(len(rows))))
+        counted = finite(list(found.values()))
+        if not same(score["per_seed"], counted):
+            return f"{name}: the record says {_short(score['per_seed'])}, its rows count {_short(counted)}"
+    return ""
+
+
+def other_units(some: Sequence[Kept]) -> str:
+    """Which further scores are of other units than the chosen heads' rows; empty if none is."""
+    units = {fold: sorted(zip(rows.ids, rows.groups, strict=True)) for fold, _, rows in some[0].rows}
+    for one in some[1:]:
+        if any(sorted(zip(rows.ids, rows.groups, strict=True)) != units.get(fold) for fold, _, rows in one.rows):
+            return f"{', '.join(one.scores)} are of other units than the other scores"
+    return ""
+
+
+def from_themselves(task: Task, some: Kept) -> str | None:
+    """Why rows that hold both prediction and answer do not count what these say; None where rows do not tell."""
+    for fold, _, rows in some.rows:
+        if not {"prediction", "label"} <= rows.arrays.keys():
+            return None
+        labels = rows.arrays["label"].tolist()
+        clips = (
+            Clip(one, Path(one), label, names[0])
+            for one, label, names in zip(rows.ids, labels, rows.groups, strict=True)
+        )
+        try:
+            made = task.again(Split(tuple(clips)), rows)
+        except (AttributeError, KeyError, TypeError):  # it needs more of its corpus than rows have
+            return None
+        if problem := difference(rows, made):
+            return f"{fold}: {problem}"
+    return ""
+
+
+def from_corpus(record: Record, task: Task, folds: Sequence[Fold], some: Kept) -> tuple[str, list[str]]:
+    """Why the rows of a record or its scores are not what its predictions and the answers of `folds` make; and the
+    names of the scores that were made again.
+    """
+    by_name, made = {fold.name: fold for fold in folds}, []
+    if set(by_name) != {name for name, _, _ in some.rows}:
+        return f"folds of the corpus: {', '.join(by_name)}; of the rows: {', '.join(n for n, _, _ in some.rows)}", []
+    for name, seed, rows in some.rows:
+        split = by_name[name].test
+        if problem := units(rows, task.rows(split, task.ideal(split))):
+            return f"{name}: {problem}", []
+        made.append((name, seed, task.again(split, rows)))
+        if problem := difference(rows, made[-1][2]):
+            return f"{name}: {problem}", []
+    done = []
+    for name in some.scores:
+        try:
+            samples = of_rows(task, folds, name, made)
+        except KeyError:  # it looks at an array that could not be made again
+            continue
+        if problem := _interval(record, name, some.scores[name], samples):
+            return f"{name}: {problem}", []
+        done.append(name)
+    return "", done
+
+
+def units(rows: Rows, expected: Rows) -> str:
+    """How the units of rows differ from those of the test split, and their groups."""
+    missing, extra = sorted({*expected.ids} - {*rows.ids}), sorted({*rows.ids} - {*expected.ids})
+    if missing or extra or len(rows) != len(expected):
+        shown = ", ".join([*missing[:SHOWN], *extra[:SHOWN]])
+        return f"{len(missing)} units of the test split are missing, {len(extra)} are not in it, for example {shown}"
+    groups = dict(zip(expected.ids, expected.groups, strict=True))
+    other = next((one for one, names in zip(rows.ids, rows.groups, strict=True) if groups[one] != names), None)
+    return "" if other is None else f"'{other}' belongs to other groups in the corpus"
+
+
+def difference(rows: Rows, made: Rows) -> str:
+    """The first entry of stored rows that is not what was made again; empty if all of them are."""
+    place = {one: number for number, one in enumerate(made.ids)}
+    for name, values in made.arrays.items():
+        if name not in rows.arrays:
+            return f"rows have no '{name}'"
+        anew = values.tolist()
+        for one, value in zip(rows.ids, rows.arrays[name].tolist(), strict=True):
+            if not same(value, finite(anew[place[one]])):
+                return f"'{one}': {name} is {_short(value)} in the rows, {_short(anew[place[one]])} made again"
+    return ""
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether plain data are equal, numbers nearly so. What has no value (null, NaN) equals itself."""
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=CLOSE, abs_tol=CLOSE) or (math.isnan(one) and math.isnan(other))
+    return bool(one == other) or (other is None and isinstance(one, float) and math.isnan(one))
+
+
+def _rows(lines: Sequence[Mapping[str, Any]]) -> Rows:
+    names = [name for name in lines[0] if name not in KEYS]
+    arrays = {name: column([line[name] for line in lines]) for name in names}
+    return Rows(tuple(line["id"] for line in lines), tuple(tuple(line["groups"]) for line in lines), arrays)
+
+
+def _interval(record: Record, name: str, metric: Metric, samples: Sequence[Sequence[intervals.Sampled]]) -> str:
+    """How value, interval or replicates of a score differ from those that were made again."""
+    made, score = finite(intervals.interval(metric, samples)), record.scores[name]
+    for key in ("value", "low", "high", "groups", "interval"):
+        if not same(score[key], made[key]):
+            return f"{key} is {score[key]} in the record, {made[key]} made again"
+    found = record.replicates_of(name)
+    if found is None or not same(found.tolist(), intervals.replicates(samples).tolist()):
+        return "its replicates are not those of its rows"
+    return ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import stdev
 from typing import Any
 
+from earbench import declared, state
 from earbench.aggregates import AGGREGATES
 from earbench.config import BoardPlan
 from earbench.intervals import TOO_FEW
@@ -64,7 +65,8 @@ class Cell:
 @dataclass(frozen=True)
 class Row:
     """One encoder. `cells` go by the title of their column; a missing score has no cell. `facts`: parameters,
-    real_time_factor (of its slowest task), licence, family, pretraining, effort.
+    real_time_factor (of its slowest task), licence, family, pretraining, effort, state (the weakest of the scores that
+    are shown), seen (by task, whether its corpus was heard in pretraining).
     """
 
     upstream: str
@@ -102,7 +104,8 @@ def board(plan: BoardPlan, records: Iterable[Record]) -> Board:
         whole = _whole(made, number, values, ranked)
         scored = _scored(found, columns, number, ranked)
         noted = {title: replace(cell, notes=_places(cell, notes, lists)) for title, cell in scored.items()}
-        rows.append(Row(*key, _facts(list(found.values())), whole | noted))
+        facts = _facts(list(found.values())) | {"state": _state(found, columns)}
+        rows.append(Row(*key, facts, whole | noted))
     every = (*made, *columns)
     rows = sorted(_marked(rows, every), key=lambda row: [_place(row.cells.get(column.title)) for column in every])
     published = table(plan.published) if plan.published else None
@@ -177,7 +180,16 @@ def _facts(records: Sequence[Record]) -> dict[str, Any]:
         "family": upstream["family"],
         "pretraining": upstream.get("pretraining"),
         "effort": ", ".join(sorted({record.facts["effort"] for record in records})),
+        "seen": {record.task: declared.seen(record) for record in records},
     }
+
+
+def _state(found: Mapping[str, Record], columns: Sequence[Column]) -> str:
+    """The weakest state of the scores of a row."""
+    shown = {task: [one.metric for one in columns if one.task == task] for task in found}
+    return state.weakest(
+        state.of(record, [name for name in shown[task] if name in record.scores]) for task, record in found.items()
+    )
 
 
 def _aggregated(plan: BoardPlan, cells: Chosen) -> dict[str, list[float | None]]:

@@ -1,6 +1,6 @@
-"""A bundle: what somebody submits of one encoder, as one zip with a manifest. The same content, the same bytes. No torch.
+"""A bundle: what somebody submits of one encoder, as one zip with a manifest. Same content, same bytes. No torch.
 
-    manifest.json                              schema, encoder, declaration, environment, and of every file size and sha256
+    manifest.json                  schema, encoder, declaration, environment, and of every file size and sha256
     records/UPSTREAM-DIGEST8/TASK-vN/PLAN-N.json, .rows.jsonl.gz, .replicates.npz
     heads/DIGEST.safetensors
 

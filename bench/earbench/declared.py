@@ -1,4 +1,4 @@
-"""What submitters declare of an encoder, and whether it heard a task's corpus before: seen, not seen or unknown. No torch.
+"""What submitters declare of an encoder, and whether it heard a task's corpus: seen, not seen, unknown. No torch.
 
 A declaration lies beside the records of its encoder. Nobody can verify it; what nobody declared is unknown.
 """
@@ -6,7 +6,7 @@ A declaration lies beside the records of its encoder. Nobody can verify it; what
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -86,7 +86,8 @@ def declared(facts: Mapping[str, Any], where: str) -> Declared:
         raise RequestError(f"{where}: {problem}")
     if both := sorted({*facts.get("seen", ())} & {*facts.get("not_seen", ())}):
         raise RequestError(f"{where}: {', '.join(both)} cannot be both seen and not seen")
-    return Declared(**{key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()})
+    seen_, not_seen = (tuple(facts.get(key, ())) for key in ("seen", "not_seen"))
+    return Declared(facts["contact"], facts["licence"], seen_, not_seen)
 
 
 def from_toml(path: Path) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def from_toml(path: Path) -> dict[str, Any]:
         raise RequestError(f"{path} is not a declaration: {error}") from None
 
 
-def unprintable(value: Any, where: str) -> Iterable[str]:
+def unprintable(value: Any, where: str) -> Iterator[str]:
     """Text within plain data that holds HTML or control characters, by where it stands."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
@@ -148,7 +149,7 @@ def corpus_of(record: Record) -> str:
 def seen(record: Record, said: Declared | None = None) -> str:
     """Whether the encoder of a record heard the corpus of its task in pretraining: seen, not seen or unknown.
 
-    What is `said`, or declared beside the record, goes before the encoder's card, but does not unsay what that has seen.
+    What is `said`, or declared beside the record, goes before the card, but does not unsay what that has as seen.
     """
     said = said or of(record)
     card, corpus = record.facts["upstream"].get("pretraining_corpora"), corpus_of(record)

@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from earbench import files
 from earbench.boards import Board, Cell, Column, Row
+from earbench.declared import NOT_SEEN, SEEN, UNKNOWN
 from earbench.selection import deviation_names
 
 DEMO_NOTE = (
@@ -18,10 +19,12 @@ DEMO_NOTE = (
 LEGEND = (
     "Score, 95 % interval in brackets, mean ± standard deviation over folds where there are several; #rank: one more "
     "than the number of encoders that are significantly better (paired test, Holm over the column), to the last rank "
-    "that the tests leave open. **Best**, *second best*."
+    "that the tests leave open. **Best**, *second best*. State: the least that is known of a row's scores: as its "
+    "submitter reports them; re-scored from predictions and corpus; reproduced by another run. Pretraining heard: "
+    "whether the corpus of a task was part of it; unknown is not a no."
 )
 NOT_RUN = "Published elsewhere, not run again here: no intervals, no ranks"
-SHOWN = ("parameters", "real_time_factor", "licence")
+SHOWN = ("parameters", "real_time_factor", "licence", "state")
 """The facts of an encoder that tables show; JSON has them all."""
 DIGITS = {"%": 2, "points": 1, "wins": 2}
 """Decimals by unit; four for all other units."""
@@ -49,6 +52,7 @@ def table(board: Board, style: str = "simple") -> str:
         {"upstream": _plain_text(row.upstream)}
         | {column.title: cell_text(row.cells.get(column.title), marks) for column in board.columns}
         | {name: _plain_text(row.facts[name]) for name in SHOWN}
+        | {"pretraining heard": _plain_text(heard(row))}
         for row in board.rows
     ]
     return tabulate(shown, headers="keys", tablefmt=style, disable_numparse=True)
@@ -65,6 +69,15 @@ def cell_text(cell: Cell | None, marks: Mapping[str, str]) -> str:
     rank = f"#{standing.rank}" if standing else ""
     rank += f"-{standing.worst}" if standing and standing.worst > standing.rank else ""
     return " ".join(filter(None, (f"{mark}{value}{mark}", interval, spread, rank)))
+
+
+def heard(row: Row) -> str:
+    """Whether an encoder heard the corpora of its tasks in pretraining, one word if that is the same of all of them."""
+    tasks: dict[str, list[str]] = {state: [] for state in (SEEN, UNKNOWN, NOT_SEEN)}
+    for task, state in row.facts["seen"].items():
+        tasks[state].append(task)
+    there = {state: names for state, names in tasks.items() if names}
+    return "; ".join(there if len(there) == 1 else (f"{state}: {', '.join(names)}" for state, names in there.items()))
 
 
 def score_text(score: Mapping[str, Any] | None) -> str:
@@ -184,7 +197,7 @@ def _flat(row: Row, columns: Sequence[Column]) -> dict[str, Any]:
     found: dict[str, Any] = {"upstream": row.upstream, "digest": row.digest}
     for column in columns:
         found |= dict(_parts(column.title, row.cells.get(column.title)))
-    return found | dict(row.facts)
+    return found | {**row.facts, "seen": heard(row)}
 
 
 def _parts(title: str, cell: Cell | None) -> Iterator[tuple[str, Any]]:

@@ -4,7 +4,7 @@ It is the word of whoever keeps the records: it is bound to the bytes of a recor
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,10 @@ def digest(record: Record) -> str:
     return files.digest_of([files.checksum(path) if path.is_file() else None for path in paths])
 
 
-def of(record: Record, score: str) -> str:
-    """The state of one score of a record; a file that speaks of another record is an error."""
-    found = read(record)
-    return next((state for state in reversed(STATES[1:]) if score in found.get(state, {}).get("scores", ())), STATES[0])
+def of(record: Record, scores: Iterable[str]) -> str:
+    """The weakest state of some scores of a record; a file that speaks of another record is an error."""
+    known = {state: facts["scores"] for state, facts in read(record).items()}
+    return weakest(_best(known, score) for score in scores)
 
 
 def weakest(states: Iterable[str]) -> str:
@@ -42,6 +42,10 @@ def weakest(states: Iterable[str]) -> str:
     're-scored'
     """
     return min(states, key=STATES.index, default=STATES[0])
+
+
+def _best(known: Mapping[str, Sequence[str]], score: str) -> str:
+    return next((state for state in reversed(STATES[1:]) if score in known.get(state, ())), STATES[0])
 
 
 def read(record: Record) -> dict[str, Any]:

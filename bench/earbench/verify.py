@@ -72,7 +72,11 @@ def verify(path: Path, wish: Wish, settings: Settings, progress: Progress) -> di
 
 def text(told: dict[str, Any]) -> str:
     """The same for people."""
-    lines = [tabulate(told["findings"], headers="keys", disable_numparse=True, maxcolwidths=[24, 34, None, 80]), ""]
+    lines = []
+    for record in dict.fromkeys(one["record"] for one in told["findings"]):
+        some = [one for one in told["findings"] if one["record"] == record]
+        shown = [[one["verdict"], one["check"], one["detail"]] for one in some]
+        lines += [record or told["bundle"], "", tabulate(shown, tablefmt="plain", maxcolwidths=[None, 45, 90]), ""]
     lines += [f"kept: {path}" for path in told["kept"]]
     opened = [one for one in told["findings"] if one["verdict"] == OPEN]
     lines += [f"{len(opened)} checks could not be made: of these it is the submitter's word"] if opened else []
@@ -129,9 +133,8 @@ def _findings(
 
 def _place_problem(opened: Bundle, record: Record) -> str:
     facts = record.facts
-    if records.folder(opened.folder, facts) != record.path.parent or not record.path.name.startswith(
-        facts["plan"]["id"]
-    ):
+    own = records.folder(opened.folder, facts) / f"{facts['plan']['id']}-{record.number}.json"
+    if own != record.path:
         return "the record lies where another one belongs"
     if {key: facts["upstream"][key] for key in ("name", "digest")} != opened.upstream:
         return f"it is of {facts['upstream']['name']}, the bundle of {opened.upstream['name']}"

@@ -125,6 +125,12 @@ class AnswersByPosition(KeywordSpotting):
         return [replace(fold, test=replace(fold.test, clips=tuple(clips)))]
 
 
+class SaysWhatIsRight(KeywordSpotting):
+    def rows(self, split, predictions):
+        rows = super().rows(split, predictions)
+        return replace(rows, arrays={**rows.arrays, "prediction": rows.arrays["label"]})
+
+
 class TargetIsANumber(KeywordSpotting):
     def target(self, clip, times, space):
         return LABELS.index(clip.label)
@@ -244,6 +250,7 @@ CASES = [
     (NotANumber, "shuffled answers score worse"),
     (FirstRowsCount, "order of rows does not matter"),
     (AnswersByPosition, "order of clips does not matter"),
+    (SaysWhatIsRight, "stored rows score again"),
     (TargetIsANumber, "every clip has a target"),
     (TargetIsNaN, "every clip has a target"),
     (OneEpoch, "batches hold valid indices"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ from earbench.checks.toy import (
 from earbench.contract import Match, Rows, Task, UpstreamCard
 from earbench.kit.seeds import generator
 from earbench.plan import contradiction
+from earbench.record import plain_rows
+from earbench.rescore import difference, stored, units
 
 BATCHES = 20
 CLIPS = 6
@@ -159,6 +162,27 @@ def order_of_clips_does_not_matter(toy: Toy) -> Verdict:
     return True, "values equal with the clips reversed"
 
 
+def stored_rows_score_again(toy: Toy) -> Verdict:
+    """Rows as a record keeps them, and the answers of the split, make the same rows again, for `bench verify`."""
+    done, left_out = set(), set()
+    for fold in toy.folds:
+        rows = toy.task.rows(fold.test, shuffled(toy.task.ideal(fold.test)))
+        lines = plain_rows(fold.name, 0, rows.ids, rows.groups, rows.arrays)
+        ((_, _, kept),) = stored(json.loads(json.dumps(list(lines))))
+        made = toy.task.again(fold.test, kept)
+        if problem := units(kept, made) or difference(kept, made):
+            return False, f"fold '{fold.name}': {problem}: let `again` make the rows of what they say was predicted"
+        for metric in toy.task.card.metrics:
+            try:
+                metric.value(made, np.ones(len(made)))
+            except KeyError:  # it looks at an array that `again` left out
+                left_out.add(metric.name)
+            else:
+                done.add(metric.name)
+    rest = f"; not {', '.join(sorted(left_out))}: rows do not say what was predicted" if left_out else ""
+    return True, f"again: {', '.join(sorted(done))}{rest}"
+
+
 def every_clip_has_a_target(toy: Toy) -> Verdict:
     """`target` answers for every clip of train and valid with a tensor of finite numbers."""
     if isinstance(toy.task, Match):
@@ -234,6 +258,7 @@ CHECKS: Sequence[Callable[[Toy], Verdict]] = (
     shuffled_answers_score_worse,
     order_of_rows_does_not_matter,
     order_of_clips_does_not_matter,
+    stored_rows_score_again,
     every_clip_has_a_target,
     batches_hold_valid_indices,
     valid_weights_fit,

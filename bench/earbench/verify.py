@@ -80,7 +80,8 @@ def text(told: dict[str, Any]) -> str:
     lines += [f"kept: {path}" for path in told["kept"]]
     opened = [one for one in told["findings"] if one["verdict"] == OPEN]
     lines += [f"{len(opened)} checks could not be made: of these it is the submitter's word"] if opened else []
-    return "\n".join([*lines, "holds" if told["holds"] else "refused"])
+    holds = "holds, as far as it could be checked" if opened else "holds"
+    return "\n".join([*lines, holds if told["holds"] else "refused"])
 
 
 # ---- one record ------------------------------------------------------------------------------------------------------

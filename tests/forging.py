@@ -26,6 +26,7 @@ class Opened:
     rows: list
     replicates: dict
     rest: dict
+    names: dict
 
     def main(self):
         """The rows of the chosen head."""
@@ -44,6 +45,11 @@ class Opened:
         self.replicates[score] = intervals.replicates(samples)
         self.facts["task"]["tested"] = digest_of({"main": sorted(zip(names, groups, strict=True))})
 
+    def rename(self):
+        """Files named by the plan that the record has now."""
+        plan = self.facts["plan"]["id"]
+        self.names = {ending: f"{name.rpartition('/')[0]}/{plan}-1.{ending}" for ending, name in self.names.items()}
+
 
 def opened(path):
     with zipfile.ZipFile(path) as archive:
@@ -54,9 +60,8 @@ def opened(path):
         parts[name.rpartition("/")[2].partition(".")[2]] = (name, members.pop(name))
     rows = [json.loads(line) for line in gzip.decompress(parts["rows.jsonl.gz"][1]).splitlines()]
     replicates = dict(np.load(io.BytesIO(parts["replicates.npz"][1])))
-    found = Opened(manifest, json.loads(parts["json"][1]), rows, replicates, members)
-    found.names = {ending: name for ending, (name, _) in parts.items()}
-    return found
+    names = {ending: name for ending, (name, _) in parts.items()}
+    return Opened(manifest, json.loads(parts["json"][1]), rows, replicates, members, names)
 
 
 def forge(path, out, change):

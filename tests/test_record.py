@@ -105,6 +105,13 @@ def test_rows_score_again_to_the_same_number(record):
     assert [row["hit"] for row in rows] == again.arrays["hit"].tolist()
 
 
+def test_further_scores_have_rows_of_their_own(record):
+    for name in ("accuracy_knn", "accuracy_logistic"):
+        rows = record.rows(name)
+        assert [row["id"] for row in rows] == [row["id"] for row in record.rows()]
+        assert 100 * np.mean([row["hit"] for row in rows]) == pytest.approx(record.scores[name]["value"])
+
+
 def test_replicates_give_the_interval_again(record):
     found = record.replicates()
     assert set(found) == set(record.scores)

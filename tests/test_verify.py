@@ -242,6 +242,13 @@ def other_plan(one):
     one.facts["plan"]["id"] = digest_of(one.facts["plan"]["facts"])
 
 
+def other_layers(one):
+    """Of a run with other layers than the protocol's, whose plan says so, but no deviation."""
+    one.facts["layers"]["choice"] = one.facts["plan"]["facts"]["layers"] = "last"
+    one.facts["plan"]["id"] = digest_of(one.facts["plan"]["facts"])
+    one.rename()
+
+
 def other_encoder(one):
     one.manifest["upstream"]["name"] = "mine"
 
@@ -264,6 +271,7 @@ def no_head(one):
         (other_encoder, "it is of log_stft, the bundle of mine"),
         (other_head, "has other weights"),
         (no_head, "is not in the bundle"),
+        (other_layers, "layers: the task has 'mix', and no deviation says so"),
         (lambda one: one.facts.pop("cost"), "valid record: record: 'cost' is a required property"),
         (lambda one: one.facts["task"].update(name="../../../ks"), "valid record: task/name: "),
         (lambda one: one.facts["upstream"].update(digest="../../../x"), "valid record: upstream/digest: "),
@@ -281,6 +289,7 @@ def test_a_record_that_is_not_what_it_says_is_refused(change, said, whole, looke
         (lambda one: one.facts["upstream"].update(name="<script>alert(1)</script>"), "upstream/name holds HTML"),
         (lambda one: one.facts["upstream"].update(licence="MIT<img src=x>"), "upstream/licence holds HTML"),
         (lambda one: one.facts["notes"].append("a\x1b[31mb"), "notes holds control characters"),
+        (lambda one: one.rows[0].update(id="<b>"), "record holds HTML: '<b>'"),
         (
             lambda one: one.manifest["declared"].update(contact="<script>alert(1)</script>"),
             "declared/contact holds HTML",
@@ -356,6 +365,17 @@ def test_other_bytes_unlisted_and_missing_files_are_refused(whole, tmp_path):
 def test_a_listed_file_that_belongs_in_no_bundle_is_refused(whole, tmp_path):
     path = forge(whole, tmp_path / "b.zip", lambda one: one.rest.update({"setup.py": b"import os"}))
     assert "setup.py is neither a file of a record nor a head" in refused(path)
+
+
+def test_a_bundle_without_a_whole_record_is_refused(whole, tmp_path):
+    def headless(one):
+        one.rest |= {one.names["replicates.npz"].replace("-1.", "-2."): b""}
+
+    assert "-2.json is not in it" in refused(forge(whole, tmp_path / "a.zip", headless))
+    manifest = opened(whole).manifest
+    heads = {name: facts for name, facts in manifest["files"].items() if name.startswith("heads/")}
+    found = {MANIFEST: json.dumps(manifest | {"files": heads}).encode()} | opened(whole).rest
+    assert "no record is in it" in refused(zipped(tmp_path / "b.zip", found))
 
 
 @pytest.mark.parametrize("manifest", [b"", b"{}", b"[" * 100_000, b"\xff", b'{"schema": 2}'])

@@ -16,7 +16,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +143,16 @@ def _problem(folder: Path, sizes: Mapping[str, int]) -> str | None:
     listed = manifest["files"]
     if other := sorted({*listed} ^ ({*sizes} - {MANIFEST})):
         return f"{other[0]} is {'listed but not there' if other[0] in listed else 'not listed in its manifest'}"
+    if incomplete := _incomplete(listed):
+        return incomplete
     return next((problem for name in listed if (problem := _file_problem(folder / name, name, listed[name]))), None)
+
+
+def _incomplete(names: Collection[str]) -> str | None:
+    """Why the files of records are not whole records."""
+    stems = {name.partition(".")[0] for name in names if RECORD.fullmatch(name)}
+    missing = [f"{stem}{ending}" for stem in sorted(stems) for ending in records.ENDINGS if stem + ending not in names]
+    return f"{missing[0]} is not in it" if missing else None if stems else "no record is in it"
 
 
 def _file_problem(path: Path, name: str, facts: Mapping[str, Any]) -> str | None:

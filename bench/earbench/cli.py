@@ -26,8 +26,6 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="The feature store: what is in it, is it sound, make it smaller.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
-schema_app = typer.Typer(help="The JSON Schemas of what is stored.", no_args_is_help=True)
-app.add_typer(schema_app, name="schema")
 
 WIDE = 10_000
 """The width of a table that goes to a file or another program: all of it."""
@@ -432,12 +430,19 @@ def doctor(config: Config = None, json_: Json = False, debug: Debug = False) -> 
         raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
 
 
-@schema_app.command("record")
-def schema_record() -> None:
-    """The JSON Schema of a record."""
-    from earbench.record import schema
+@app.command()
+def schema(
+    kind: Annotated[str, typer.Argument(help="record, state, declared or bundle")],
+    debug: Debug = False,
+) -> None:
+    """The JSON Schema of a record, of what lies beside it, or of the manifest of a bundle."""
+    with told(debug):
+        from earbench.record import SCHEMAS
+        from earbench.record import schema as of_kind
 
-    print(json.dumps(schema(), indent=1))
+        if kind not in SCHEMAS:
+            raise RequestError(f"there is no schema of '{kind}'", f"known: {', '.join(SCHEMAS)}")
+        print(json.dumps(of_kind(kind), indent=1))
 
 
 @cache_app.command("ls")

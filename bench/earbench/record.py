@@ -27,6 +27,8 @@ EXCLUDING = ("partial", "quick", "bf16")
 
 ENDINGS = (".json", ".rows.jsonl.gz", ".replicates.npz")
 """The files of one record."""
+SCHEMAS = ("record", "state", "declared", "bundle")
+"""What has a schema: a record; what was found out of it and what was declared, beside it; the manifest of a bundle."""
 LONG = ("recipe", "search", "labels", "decoding", "columns", "notes")
 """What a record says of how its heads were found; boards show none of it."""
 
@@ -175,7 +177,7 @@ def finite(value: Any) -> Any:
 
 @cache
 def schema(kind: str = "record") -> dict[str, Any]:
-    """The JSON Schema of a record, or of what lies beside one: "state", "bundle", "declared"."""
+    """The JSON Schema of one of `SCHEMAS`."""
     text = resources.files("earbench").joinpath(f"{kind}.schema.json").read_text("utf-8")
     found: dict[str, Any] = json.loads(text)
     return found

@@ -30,6 +30,8 @@ from earbench.record import Record
 from earbench.selection import check_repeats, deviation_names
 from earbench.tensors import digest
 
+LONGEST = 300
+"""Letters of what is said of a check."""
 VERIFIED, OPEN, REFUSED = "verified", "not checked", "refused"
 
 
@@ -99,9 +101,12 @@ def _looked_into(opened: Bundle, path: Path, wish: Wish, settings: Settings, pro
     name = path.relative_to(opened.folder / "records").as_posix()
     again: list[str] = []
     try:
-        found = [replace(one, record=name) for one in _findings(opened, path, wish, settings, progress, again)]
+        found = [
+            replace(one, record=name, detail=_printable(one.detail))
+            for one in _findings(opened, path, wish, settings, progress, again)
+        ]
     except Exception as error:  # whatever a stranger wrote into a file
-        found, again = [Found(name, "record", REFUSED, f"stopped with {type(error).__name__}: {error}")], []
+        found, again = [Found(name, "record", REFUSED, _printable(f"stopped with {type(error).__name__}: {error}"))], []
     return _Looked(found, again)
 
 
@@ -117,7 +122,8 @@ def _findings(
         if one.name == "valid record" and not one.ok:
             return
     yield _verdict("place and encoder", _place_problem(opened, record))
-    yield _verdict("plain text", next(iter(declared.unprintable(record.facts, "record")), ""))
+    said = [record.facts, [[row["id"], row["groups"]] for row in record.rows()]]
+    yield _verdict("plain text", next(declared.unprintable(said, "record"), ""))
     yield _verdict("plan", _plan_problem(record))
     yield from _head_findings(opened, record)
     try:
@@ -128,6 +134,10 @@ def _findings(
     if task.card.version != record.facts["task"]["version"]:
         yield Found("", "scores", OPEN, f"version {task.card.version} of task '{record.task}' is installed here")
         return
+    if record.facts["layers"]["choice"] != task.layers and not any(
+        name.startswith("layers-") for name in deviation_names(record)
+    ):
+        yield Found("", "layers", REFUSED, f"the task has '{task.layers}', and no deviation says so")
     yield from _own_findings(record, task)
     yield from _corpus_findings(record, task, wish, settings, progress, again)
 
@@ -182,6 +192,8 @@ def _own_findings(record: Record, task: Task) -> Iterator[Found]:
     """What rows say of themselves, without a corpus."""
     kept = rescore.kept(record, task)
     yield _verdict("units of all scores", rescore.other_units(kept))
+    if bare := [name for name in record.scores if not any(name in some.scores for some in kept)]:
+        yield Found("", f"{', '.join(bare)} from rows", OPEN, "there are no rows of it, or no such metric here")
     for some in kept:
         what = ", ".join(some.scores)
         if not what:
@@ -192,6 +204,11 @@ def _own_findings(record: Record, task: Task) -> Iterator[Found]:
             yield Found("", f"{what}: rows from their predictions", OPEN, "only with the corpus")
         else:
             yield _verdict(f"{what}: rows from their predictions", problem)
+
+
+def _printable(text: str) -> str:
+    """What a stranger wrote, as a terminal may show it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:LONGEST])
 
 
 def _corpus_findings(
@@ -273,7 +290,8 @@ def _keep(opened: Bundle, seen: dict[Path, _Looked], wish: Wish, results: Path) 
 def _written(record: Record, results: Path) -> Record:
     with_scores = [None, *record.scores]
     lines = [row for score in with_scores for row in record.rows(score)]
-    return records.write(results, record.facts, lines, record.replicates())
+    replicates = {name: array for name, array in record.replicates().items() if name in record.scores}
+    return records.write(results, record.facts, lines, replicates)
 
 
 def _told(path: Path, found: Sequence[Found], opened: Bundle | None, kept: Sequence[Path]) -> dict[str, Any]:

@@ -269,9 +269,9 @@ def test_weights_are_how_often_a_file_is_there(metric):
 
 def test_only_what_the_named_scores_need_is_counted():
     assert set(rows_of([ONE], [ONE], (ERROR_RATE,)).arrays) == {
-        "reference", "estimated", "substituted", "deleted", "inserted", "active",
+        "reference", "estimated", "substituted", "deleted", "inserted", "active", "prediction",
     }  # fmt: skip
-    assert set(rows_of([ONE], [ONE], (OFFSETS,)).arrays) == {"reference", "estimated", f"{OFFSETS}_hits"}
+    assert set(rows_of([ONE], [ONE], (OFFSETS,)).arrays) == {"reference", "estimated", "prediction", f"{OFFSETS}_hits"}
 
 
 def test_every_file_needs_a_prediction():

@@ -54,7 +54,9 @@ def event_rows(split: Split, predictions: Mapping[str, Sequence[Event]], names: 
             arrays[f"{name}_hits"] = hits(reference, estimated, collar, share)
     if ERROR_RATE in names:
         arrays |= segment_errors(reference, estimated)
-    arrays["prediction"] = objects([[list(event) for event in predictions[name]] for name in ids])
+    arrays["prediction"] = objects(
+        [[(label, float(start), float(stop)) for label, start, stop in predictions[name]] for name in ids]
+    )
     return Rows(ids, tuple((clip.group,) for clip in split.clips), arrays)
 
 

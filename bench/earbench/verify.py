@@ -122,7 +122,8 @@ def _findings(
         if one.name == "valid record" and not one.ok:
             return
     yield _verdict("place and encoder", _place_problem(opened, record))
-    said = [record.facts, [[row["id"], row["groups"]] for row in record.rows()]]
+    # Labels may be symbols such as <pad>; no board shows them.
+    said = [{**record.facts, "labels": None}, [[row["id"], row["groups"]] for row in record.rows()]]
     yield _verdict("plain text", next(declared.unprintable(said, "record"), ""))
     yield _verdict("plan", _plan_problem(record))
     yield from _head_findings(opened, record)

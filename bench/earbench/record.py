@@ -195,9 +195,11 @@ def plain_rows(
     of = {} if score is None else {"score_of": score}
     columns = {name: np.asarray(values) for name, values in arrays.items()}
     for index, (unit, names) in enumerate(zip(ids, groups, strict=True)):
-        yield {"id": unit, "groups": list(names), "fold": fold, "seed": seed} | of | {
-            name: finite(_shortest(values[index])) for name, values in columns.items()
-        }
+        yield (
+            {"id": unit, "groups": list(names), "fold": fold, "seed": seed}
+            | of
+            | {name: finite(_shortest(values[index])) for name, values in columns.items()}
+        )
 
 
 def _shortest(value: Any) -> Any:

@@ -41,6 +41,11 @@ def find(kind: Kind, name: str) -> EntryPoint:
     return found[0]
 
 
+def owners(kind: Kind, name: str) -> list[str]:
+    """The packages that claim a name, with their versions; none where it is free."""
+    return [_origin(point) for point in _points(kind).get(name, [])]
+
+
 def split_spec(text: str) -> dict[str, Any]:
     """`name`, `argument`, `checkpoint` and `random` of what the user wrote for an upstream.
 

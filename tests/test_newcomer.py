@@ -1,4 +1,4 @@
-"""A newcomer does what the README of a new package says, word for word, in an environment where it was never run before.
+"""A newcomer does what the README of a new package says, word for word, in an environment that has nothing of it yet.
 
 The environment is made without a network: earbench is installed into it as the wheel that its checkout makes, and the
 packages that both need are those of the tests. Instead of the demo corpus, which takes minutes, commands get a toy one.
@@ -50,7 +50,7 @@ def follow(shell, toy):
 
     def follow(kind, name, folder):
         shell(f"bench new {kind} {name} --out {folder}")
-        blocks = re.findall(r"^```\n(.*?)^```", (folder / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        blocks = re.findall(r"^```sh\n(.*?)^```", (folder / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
         lines = [line for block in blocks for line in block.splitlines()]
         small = f"--data {toy} --partial --effort quick"
         return {line: shell(line.replace("--data demo", small), folder) for line in lines}
@@ -70,6 +70,6 @@ def test_a_new_encoder_gets_from_nothing_to_a_score_by_its_readme(follow, tmp_pa
 def test_a_new_task_gets_from_nothing_to_a_score_by_its_readme(follow, tmp_path):
     said = follow("task", "birds", tmp_path / "birds")
     assert "birds_corpus" in said["bench list tasks"]
-    run = said["bench run --upstream fbank_no_cmvn --task birds --data toy"]
+    run = said["bench run --upstream fbank_no_cmvn --task birds --data toy --effort quick"]
     assert float(re.search(r"^fbank_no_cmvn +birds +accuracy +([\d.]+)", run, re.MULTILINE)[1]) > 90
     assert "passed" in said["pytest"]

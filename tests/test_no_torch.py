@@ -27,15 +27,9 @@ def home(tmp_path):
     return tmp_path
 
 
-COMMANDS = [
-    ["--help"],
-    ["list", "upstreams"],
-    ["list", "tasks"],
-    ["list", "suites"],
-    ["list", "records"],
-    ["report"],
-    ["report", "--html", "site"],
-]
+LISTS = [["list", "upstreams"], ["list", "tasks"], ["list", "suites"], ["list", "records"]]
+REPORTS = [["report"], ["report", "--html", "site"], ["report", "--diff", "."]]
+COMMANDS = [["--help"], *LISTS, *REPORTS, ["new", "upstream", "pebble"]]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -238,6 +238,9 @@ def report(
     check: Annotated[bool, typer.Option("--check", help="Fail if the stored boards differ from the records.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables and write nothing.")] = False,
     html: Annotated[Path | None, typer.Option(help="Also make a static site, which opens from this folder.")] = None,
+    diff: Annotated[
+        Path | None, typer.Option(help="Print how the boards of this results folder change, and write nothing.")
+    ] = None,
     results: Results = None,
     config: Config = None,
     json_: Json = False,
@@ -245,6 +248,8 @@ def report(
 ) -> None:
     """The leaderboards, rebuilt from the stored records; also written as Markdown and CSV beside them."""
     with told(debug):
+        if sum(map(bool, (check, latex, diff))) > 1 or (diff and html):
+            raise RequestError("--check, --latex, --html and --diff do different things: give one of them")
         from earbench import report as reports
         from earbench.selection import why_empty
 
@@ -256,6 +261,9 @@ def report(
 
             build.check(html.resolve())
         boards, records = boards_of(settings, board)
+        if diff:
+            show_changes(diff, boards, board, settings, json_)
+            return
         if latex:
             from earbench.latex import latex as in_latex
 
@@ -553,6 +561,19 @@ def boards_of(settings: Settings, name: str | None) -> tuple[list[Any], list[Any
     records = list(record.briefly(settings.results))
     asked = [plan for plan in settings.boards.values() if name in (None, plan.name)]
     return [boards.board(plan, records) for plan in asked], records
+
+
+def show_changes(base: Path, boards: list[Any], name: str | None, settings: Settings, as_json: bool) -> None:
+    """How `boards` differ from those of the results folder `base`."""
+    from dataclasses import asdict
+
+    from earbench.changes import changes, markdown
+
+    if not base.is_dir():
+        raise RequestError(f"there is no results folder {base}", "--diff DIR is the folder that holds records/")
+    before, _ = boards_of(settings.with_(results=base.resolve()), name)
+    found = changes(before, boards)
+    print(json.dumps({"changes": list(map(asdict, found))}, indent=1) if as_json else markdown(found), end="")
 
 
 def show(rows: list[dict[str, Any]], as_json: bool) -> None:

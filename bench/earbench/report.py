@@ -49,10 +49,10 @@ def table(board: Board, style: str = "simple") -> str:
         return f"no records for the board '{board.plan.name}' yet"
     marks = MARKS if style == "github" else {}
     shown = [
-        {"upstream": _plain_text(row.upstream)}
+        {"upstream": plain_text(row.upstream)}
         | {column.title: cell_text(row.cells.get(column.title), marks) for column in board.columns}
-        | {name: _plain_text(row.facts[name]) for name in SHOWN}
-        | {"pretraining heard": _plain_text(heard(row))}
+        | {name: plain_text(row.facts[name]) for name in SHOWN}
+        | {"pretraining heard": plain_text(heard(row))}
         for row in board.rows
     ]
     return tabulate(shown, headers="keys", tablefmt=style, disable_numparse=True)
@@ -207,7 +207,7 @@ def _parts(title: str, cell: Cell | None) -> Iterator[tuple[str, Any]]:
         yield f"{title} {key.replace('_', ' ')}", said.get(key)
 
 
-def _plain_text(value: Any) -> str:
+def plain_text(value: Any) -> str:
     """A fact as a table shows it; text cannot break the table."""
     if value is None:
         return "-"

@@ -1,5 +1,5 @@
 # make demo: install into .venv, run the main job on the built-in demo corpus, print the board.
-# make test: the whole default test suite.   make check: style, types, import rules.
+# make test: the whole default test suite.   make check: style, types, import rules, boards against their records.
 # make check-upstreams: every encoder at its published size with random weights, one after another: the largest has 2.2
 # billion parameters, which are 9 GB.
 
@@ -34,6 +34,7 @@ check: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
+	$(BENCH) report --check
 
 check-upstreams: $(READY)
 	$(VENV)/bin/python -m earbench.checks.full

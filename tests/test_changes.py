@@ -68,7 +68,7 @@ def test_a_first_board_is_all_new_and_a_last_one_all_gone(before, tmp_path):
 def test_other_weights_under_one_name_are_another_encoder(before, after):
     written = store(after, "good", folds=[hits([0.5] * GROUPS)])
     facts = json.loads(written.path.read_text("utf-8"))
-    facts["upstream"]["digest"] = "f" * 16
+    facts["upstream"]["digest"], facts["plan"]["id"] = "f" * 16, "f" * 16
     written.path.write_text(json.dumps(facts), "utf-8")
     found = changes([board(KS, records.every(before))], [board(KS, records.every(after))])
     assert [(one.weights, one.before) for one in found if one.upstream == "good"] == [("f" * 8, "-")]

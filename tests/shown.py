@@ -23,9 +23,9 @@ def bench_commands(script):
 
 
 def command_of(words):
-    """The command that words name, and the words that are left for it; an error where there is no such command."""
+    """The command (or group of commands) that words name, and the words left for it; an error if there is none."""
     command, rest = typer.main.get_command(app), list(words)
-    while hasattr(command, "commands"):
+    while rest and hasattr(command, "commands"):
         command = command.commands[rest.pop(0)]
     return command, rest
 

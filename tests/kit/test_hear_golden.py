@@ -8,9 +8,10 @@ import torch
 from hear_golden import cases, every
 
 from earbench.contract import Clip, Labels, Split
-from earbench.kit import hear
+from earbench.kit import hear, hear_grid
 from earbench.kit.events import Event, active, found
 from earbench.kit.metrics import events as event_metrics
+from earbench.kit.metrics import hear as scene_metrics
 
 LABELS = ("ah", "bee", "cow", "dog")
 
@@ -42,6 +43,19 @@ def test_folds_take_the_kits_turns(case):
         for fold in turns
     ]
     assert said == case["turns"]
+
+
+@every("grid")
+def test_the_points_are_the_kits_in_its_order(case):
+    """Ours say "normal" for the kit's function xavier_normal_; and what has one value in the kit is not ours to say."""
+    expected = [
+        {key: value for key, value in point.items() if key in hear_grid.GRID}
+        | {"initialization": point["initialization"].split("_")[1]}
+        for point in case["points"]
+    ]
+    assert [dict(point) for point in hear_grid.points(case["metadata"])] == expected
+    kept = {"hidden_norm": "BatchNorm1d", "embedding_norm": "Identity", "optim": "Adam"}
+    assert all(kept.items() <= point.items() for point in case["points"])
 
 
 def seconds(times):
@@ -88,6 +102,18 @@ def test_events_have_the_kits_scores(case):
         for part, value in parts.items():
             name = score if part in ("f_measure", "error_rate") else f"{score}_{part}"
             assert event_metrics.METRICS[name].value(rows, np.ones(len(rows))) == near(value), name
+
+
+@every("scene_scores")
+def test_clips_have_the_kits_scores(case):
+    answers, likely = np.array(case["answers"]), np.array(case["thousandths"], np.float32) / 1000
+    labels = Labels(map(str, range(answers.shape[1])))
+    own = [tuple(labels[number] for number in np.nonzero(row)[0]) for row in answers]
+    clips = tuple(Clip(f"c{number}", Path("x"), label, "g") for number, label in enumerate(own))
+    predictions = {clip.id: row for clip, row in zip(clips, likely, strict=True)}
+    rows = scene_metrics.scene_rows(Split(clips), predictions, labels)
+    said = {name: scene_metrics.METRICS[name].value(rows, np.ones(len(rows))) for name in case["scores"]}
+    assert said == {name: near(value) for name, value in case["scores"].items()}
 
 
 def test_degenerate_labels_are_among_the_cases():

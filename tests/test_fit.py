@@ -299,10 +299,15 @@ def test_a_judgement_without_a_value_never_wins(tmp_path, quiet, scripted):
 
 
 def test_a_recipe_that_never_has_a_value_still_ends(tmp_path, quiet, scripted):
+    """A head that finds no event has no F: the worst answer, and no reason to give up the run."""
     scripted({RECIPE.lr: [float("nan")] * 4})
     (found,) = fits(bench(tmp_path, [RECIPE.with_(patience=2)]), quiet)
+    assert (found.valid, found.step, len(found.curve)) == (-np.inf, 10, 3)
+
+
+def test_a_recipe_that_diverged_has_no_value(tmp_path, quiet):
+    (found,) = fits(bench(tmp_path, [RECIPE.with_(lr=float("inf"))], Colours(select="loss")), quiet)
     assert np.isnan(found.valid)
-    assert (found.step, len(found.curve)) == (10, 3)
 
 
 def test_training_ends_at_a_judgement_that_is_not_finite_where_the_recipe_says_so(tmp_path, quiet, scripted):

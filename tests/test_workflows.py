@@ -1,4 +1,4 @@
-"""What the workflows promise: a stranger's pull request is looked at as data, and nothing of it is ever run with a right.
+"""What the workflows promise: a stranger's pull request is read as data, and nothing of it is ever run with a right.
 
 They cannot be run here; what they say can be read, and the steps that look at results are run as they stand.
 """
@@ -69,7 +69,7 @@ def test_no_workflow_gives_all_its_jobs_more_than_reading(name):
 
 @pytest.mark.parametrize("job", WRITING)
 def test_a_job_that_may_write_never_holds_a_pull_request(job):
-    workflow, name = job.split("/")
+    workflow, _ = job.split("/")
     if workflow == "comment":
         assert not [action for action in steps(job, "uses") if "checkout" in action]
         assert not re.search(r"\b(pip|python|bench|git)\b", script(job))

@@ -145,9 +145,14 @@ def _train(
 def _fitted(bench: Bench, lane: Lane, seed: int, layer: int | None, path: Path) -> Fitted:
     kept = tuple((step, saved.kept(path, lane.recipe, step)) for step in lane.kept)
     decoding, valid = bench.task.decodings[lane.decoding], lane.best
-    if bench.plan.recipes[lane.recipe].finite and np.isnan(valid):
+    if np.isnan(valid) and (bench.plan.recipes[lane.recipe].finite or _sound(lane.state)):
         valid = worst(judge(bench.task))
     return Fitted(lane.recipe, seed, layer, valid, lane.step, tuple(lane.curve), lane.state, kept, decoding)
+
+
+def _sound(state: Mapping[str, Tensor]) -> bool:
+    """Whether a head has not diverged: if it has no score, it said nothing that counts, such as no event at all."""
+    return all(bool(tensor.isfinite().all()) for tensor in state.values() if tensor.is_floating_point())
 
 
 def _stacks(bench: Bench, numbers: Sequence[int], seed: int) -> list[list[int]]:

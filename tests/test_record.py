@@ -15,6 +15,7 @@ from earbench import record as records
 from earbench.contract import Clip, Recipe, Rows
 from earbench.errors import BenchError
 from earbench.intervals import tail
+from earbench.kit.columns import objects
 from earbench.kit.metrics.accuracy import ACCURACY
 from earbench.line import run
 from earbench.plan import Request
@@ -214,6 +215,12 @@ def test_single_precision_takes_as_many_decimals_as_it_needs():
 
 
 ROWS = [{"id": "a", "groups": ["ä|\n"], "hit": 1.0}]
+
+
+def test_rows_of_objects_are_kept_as_they_are():
+    """A list of events is no table of strings, even where every event has the same number of parts."""
+    (found,) = plain_rows("main", 0, ("a",), (("x",),), {"prediction": objects([[("dog", 0.25, np.nan)]])})
+    assert found["prediction"] == [["dog", 0.25, None]]
 
 
 def test_what_is_written_is_read_again(tmp_path):

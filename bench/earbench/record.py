@@ -198,17 +198,19 @@ def plain_rows(
         yield (
             {"id": unit, "groups": list(names), "fold": fold, "seed": seed}
             | of
-            | {name: finite(_shortest(values[index])) for name, values in columns.items()}
+            | {name: finite(_plain(values, index)) for name, values in columns.items()}
         )
 
 
-def _shortest(value: Any) -> Any:
-    """A number or array as plain data; single precision by the shortest decimals that are read back as the same.
+def _plain(values: np.ndarray[Any, Any], index: int) -> Any:
+    """An entry as plain data; single precision by the shortest decimals that are read back as the same.
 
-    >>> _shortest(np.array([0.1, 1e-20], np.float32)), _shortest(np.float64(0.1))
+    >>> _plain(np.array([[0.1, 1e-20]], np.float32), 0), _plain(np.array([0.1]), 0)
     ([0.1, 1e-20], 0.1)
     """
-    array = np.asarray(value)
+    if values.dtype == object:
+        return values[index]
+    array = np.asarray(values[index])
     return (array.astype(str).astype(float) if array.dtype == np.float32 else array).tolist()
 
 

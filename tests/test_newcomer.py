@@ -52,18 +52,28 @@ def follow(shell, toy):
         shell(f"bench new {kind} {name} --out {folder}")
         blocks = re.findall(r"^```sh\n(.*?)^```", (folder / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
         lines = [line for block in blocks for line in block.splitlines()]
-        small = f"--data {toy} --partial --effort quick"
-        return {line: shell(line.replace("--data demo", small), folder) for line in lines}
+        return {line: shell(on_toy(line, toy), folder) for line in lines}
 
     return follow
 
 
-def test_a_new_encoder_gets_from_nothing_to_a_score_by_its_readme(follow, tmp_path):
+def on_toy(line, toy):
+    """The command on a toy corpus instead of the demo; a smoke run, as which a bundle takes it with --all."""
+    line = line.replace("--data demo", f"--data {toy} --partial --effort quick")
+    line = line.replace("bench submit", "bench submit --all")
+    return line.replace("bench verify pebble.zip", f"bench verify pebble.zip --data {toy}")
+
+
+def test_a_new_encoder_gets_from_nothing_to_a_bundle_that_holds_by_its_readme(follow, tmp_path):
     said = follow("upstream", "pebble", tmp_path / "pebble")
     assert re.search(r"^pebble .* MIT ", said["bench list upstreams"], re.MULTILINE)
     assert "of pebble~random" in said["bench check --upstream pebble"]
     run = said["bench run --upstream pebble~random --task ks --data demo"]
     assert re.search(r"^pebble~random +ks +accuracy", run, re.MULTILINE)
+    (packed,) = [text for line, text in said.items() if line.startswith("bench submit pebble~random --out pebble.zip")]
+    assert "pebble.zip: 1 records, 1 heads" in packed
+    assert re.search(r"^verified +accuracy, .* made again$", said["bench verify pebble.zip"], re.MULTILINE)
+    assert said["bench verify pebble.zip"].splitlines()[-1].startswith("holds")
     assert "passed" in said["pytest"]
 
 

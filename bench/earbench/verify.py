@@ -180,8 +180,11 @@ def _excluding(plan: Mapping[str, Any]) -> dict[str, bool]:
 
 def _head_findings(opened: Bundle, record: Record) -> Iterator[Found]:
     digests = record.facts["layers"].get("heads", [])
+    if not digests and not record.facts["recipe"]:
+        yield _verdict("heads", "", "a task without a head")
+        return
     if not digests:
-        yield Found("", "heads", OPEN, "the task has none, or the record names none")
+        yield Found("", "heads", OPEN, "the record names none")
         return
     missing = [one for one in digests if not opened.head(one).is_file()]
     other = [one for one in digests if one not in missing and digest(load_file(opened.head(one))) != one]
@@ -201,9 +204,7 @@ def _own_findings(record: Record, task: Task) -> Iterator[Found]:
             continue
         yield _verdict(f"{what} from rows", rescore.from_rows(record, some))
         problem = rescore.from_themselves(task, some)
-        if problem is None:
-            yield Found("", f"{what}: rows from their predictions", OPEN, "only with the corpus")
-        else:
+        if problem is not None:
             yield _verdict(f"{what}: rows from their predictions", problem)
 
 

@@ -15,7 +15,8 @@ def bench_commands(script):
         lexer.whitespace_split = True
         words = list(lexer)
         for number, word in enumerate(words):
-            if word == "bench" and (number == 0 or not words[number - 1].isalnum()):
+            before = words[number - 1] if number else "do"
+            if word == "bench" and (before in ("do", "then", "else") or not before.isalnum()):
                 rest = words[number + 1 :]
                 ends = (index for index, one in enumerate(rest) if one and set(one) <= set("();<>|&"))
                 found.append(rest[: next(ends, len(rest))])

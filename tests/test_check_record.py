@@ -18,7 +18,7 @@ COUNTS = {"labels": 88, "train": 4000, "valid": 500, "test": 500}
 
 @pytest.fixture
 def record(tmp_path):
-    return store(tmp_path, "one", "pitch", folds=[hits([0.7] * 25), hits([0.8] * 25)], census=COUNTS)
+    return store(tmp_path, "one", "pitch", folds=[hits([0.7] * 25), hits([0.8] * 25)], census=COUNTS, version=2)
 
 
 def failed(record):
@@ -73,7 +73,29 @@ def test_scores_of_more_groups_than_the_rows_have_are_found(record):
 def test_missing_files_are_found(record):
     for ending in (".rows.jsonl.gz", ".replicates.npz"):
         record.path.with_name(record.path.stem + ending).unlink()
-    assert set(failed(record)) == {"rows are of the stated test list", "replicates give the intervals"}
+    assert set(failed(record)) == {
+        "rows are of the stated test list",
+        "replicates give the intervals",
+        "scores follow from rows",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda row: row.update(hit=1.0), "accuracy: the record says"),
+        (lambda row: row.update(prediction="no"), "hit is 0.0 in the rows, 1.0 made again"),
+    ],
+    ids=["hit", "prediction"],
+)
+def test_rows_that_do_not_bear_out_the_score_or_themselves_are_found(change, said, tmp_path):
+    record = store(tmp_path, "one", folds=[hits([0.7] * 25)])
+    answered = [row | {"label": "no", "prediction": ["yes", "no"][int(row["hit"])]} for row in record.rows()]
+    rewrite_rows(record, lambda _: answered)
+    assert failed(record) == {}
+    change(next(row for row in answered if not row["hit"]))
+    rewrite_rows(record, lambda _: answered)
+    assert said in failed(record)["scores follow from rows"]
 
 
 @pytest.mark.parametrize(

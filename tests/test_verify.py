@@ -85,7 +85,7 @@ def test_without_the_corpus_it_is_said_what_was_not_checked(whole, looked):
     assert refusals(found) == []
     (_, said) = open_checks(found)
     assert said.startswith("scores from predictions and the corpus: task 'ks' needs Google Speech Commands")
-    assert (VERIFIED, "accuracy from rows", "") in found
+    assert (VERIFIED, "scores follow from rows", ", ".join(SCORES)) in found
 
 
 def test_the_command_prints_findings_and_ends_with_1_if_anything_is_refused(whole, toy, tmp_path):
@@ -146,13 +146,13 @@ def turned_direction(one):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (better_score, "accuracy from rows: accuracy: the record says [[95.0]], its rows count"),
-        (other_column, "accuracy_knn from rows: accuracy_knn: the record says"),
-        (better_count, "accuracy: rows from their predictions: main: '"),
-        (wrong_prediction, "accuracy: rows from their predictions: main: '"),
+        (better_score, "scores follow from rows: accuracy: the record says [[95.0]], its rows count"),
+        (other_column, "scores follow from rows: accuracy_knn: the record says"),
+        (better_count, "scores follow from rows: main: '"),
+        (wrong_prediction, "scores follow from rows: main: '"),
         (right_prediction, "hit is 0.0 in the rows, 1.0 made again"),
-        (exchanged_predictions, "accuracy: rows from their predictions: main: '"),
-        (turned_direction, "accuracy: better are not those of the metric"),
+        (exchanged_predictions, "scores follow from rows: main: '"),
+        (turned_direction, "scores follow from rows: accuracy: better are not those of the metric"),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )

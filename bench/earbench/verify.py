@@ -139,7 +139,6 @@ def _findings(
         name.startswith("layers-") for name in deviation_names(record)
     ):
         yield Found("", "layers", REFUSED, f"the task has '{task.layers}', and no deviation says so")
-    yield from _own_findings(record, task)
     yield from _corpus_findings(record, task, wish, settings, progress, again)
 
 
@@ -190,22 +189,6 @@ def _head_findings(opened: Bundle, record: Record) -> Iterator[Found]:
     other = [one for one in digests if one not in missing and digest(load_file(opened.head(one))) != one]
     said = [f"{one} is not in the bundle" for one in missing] + [f"{one} has other weights" for one in other]
     yield _verdict("heads", "; ".join(said), f"{len(digests)} with the digests that the record names")
-
-
-def _own_findings(record: Record, task: Task) -> Iterator[Found]:
-    """What rows say of themselves, without a corpus."""
-    kept = rescore.kept(record, task)
-    yield _verdict("units of all scores", rescore.other_units(kept))
-    if bare := [name for name in record.scores if not any(name in some.scores for some in kept)]:
-        yield Found("", f"{', '.join(bare)} from rows", OPEN, "there are no rows of it, or no such metric here")
-    for some in kept:
-        what = ", ".join(some.scores)
-        if not what:
-            continue
-        yield _verdict(f"{what} from rows", rescore.from_rows(record, some))
-        problem = rescore.from_themselves(task, some)
-        if problem is not None:
-            yield _verdict(f"{what}: rows from their predictions", problem)
 
 
 def _printable(text: str) -> str:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from earbench import files, registry
+from earbench import files, registry, rescore
 from earbench.checks import Finding, Verdict, attempt
+from earbench.contract import Task
 from earbench.demo import build as demo
-from earbench.errors import UnknownName
+from earbench.errors import BenchError, UnknownName
 from earbench.intervals import REPLICATES, tail
+from earbench.plan import load_task
 from earbench.record import Record, problems_of
 
 CLOSE = 1e-9
@@ -71,6 +73,25 @@ def replicates_give_the_intervals(record: Record) -> Verdict:
     return True, f"{len(record.scores)} scores"
 
 
+def scores_follow_from_rows(record: Record) -> Verdict:
+    """Every score is what its rows count, and these count what they say of prediction and answer, as far as the task is
+    installed here.
+    """
+    try:
+        task = load_task(record.task)
+    except BenchError as error:
+        return True, f"not checked: {error.args[0]}"
+    if task.card.version != record.facts["task"]["version"]:
+        return True, f"not checked: version {task.card.version} is installed here"
+    kept = rescore.kept(record, task)
+    problems = [rescore.other_units(kept)]
+    problems += [problem for some in kept for problem in (rescore.from_rows(record, some), _own(task, some))]
+    names = [name for some in kept for name in some.scores]
+    bare = [name for name in record.scores if name not in names]
+    rest = f"; of {', '.join(bare)} there are no rows, or no such metric here" if bare else ""
+    return not any(problems), "; ".join(filter(None, problems)) or f"{', '.join(names) or 'none'}{rest}"
+
+
 def counts_are_the_published_ones(record: Record) -> Verdict:
     """A corpus that is not declared partial has as many clips as published, as far as the task is installed here."""
     task, names = record.facts["task"], {one.split(":")[0] for one in record.facts["deviations"]}
@@ -86,6 +107,11 @@ def counts_are_the_published_ones(record: Record) -> Verdict:
     expected = demo.census(card.corpus.id, card.name) if task["demo"] else card.corpus.counts
     differing = _differing(expected, counts)
     return not differing, "; ".join(differing) or f"{len(counts)} counts"
+
+
+def _own(task: Task, some: rescore.Kept) -> str:
+    """Why rows do not count what they say themselves; empty too where they do not tell."""
+    return (some.scores and rescore.from_themselves(task, some)) or ""
 
 
 def _interval_problem(score: Mapping[str, Any], replicates: np.ndarray[Any, Any]) -> str:
@@ -110,5 +136,6 @@ def _differing(expected: Mapping[str, int], found: Mapping[str, int]) -> list[st
 CHECKS: tuple[Callable[[Record], Verdict], ...] = (
     rows_are_of_the_stated_test_list,
     replicates_give_the_intervals,
+    scores_follow_from_rows,
     counts_are_the_published_ones,
 )

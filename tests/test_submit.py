@@ -58,6 +58,13 @@ def test_a_bundle_holds_records_rows_replicates_heads_versions_and_what_was_decl
     assert names(tmp_path / "b.zip")[0] == "manifest.json"
 
 
+def test_an_encoder_of_a_file_whose_folder_has_dots_in_its_name_is_packed_whole(stored, packed, tmp_path):
+    written = stored("pebble@pebble.v2.safetensors")
+    packed("pebble@pebble.v2.safetensors")
+    with bundle.opened(tmp_path / "b.zip") as found:
+        assert [path.read_bytes() for path in found.records()] == [written.path.read_bytes()]
+
+
 def test_the_same_records_give_the_same_bytes(stored, packed, tmp_path):
     stored(), stored(task="asr")
     packed(out="one.zip"), packed(out="other.zip")

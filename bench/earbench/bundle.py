@@ -150,7 +150,7 @@ def _problem(folder: Path, sizes: Mapping[str, int]) -> str | None:
 
 def _incomplete(names: Collection[str]) -> str | None:
     """Why the files of records are not whole records."""
-    stems = {name.partition(".")[0] for name in names if RECORD.fullmatch(name)}
+    stems = {name.removesuffix(found[1]) for name in names if (found := RECORD.fullmatch(name))}
     missing = [f"{stem}{ending}" for stem in sorted(stems) for ending in records.ENDINGS if stem + ending not in names]
     return f"{missing[0]} is not in it" if missing else None if stems else "no record is in it"
 

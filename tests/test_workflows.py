@@ -139,11 +139,17 @@ def workspace(tmp_path):
 
 
 def look(workspace, name):
-    """One step of the job that looks, run in the workspace as GitHub's shell runs it."""
-    (step,) = [step for step in JOBS["leaderboard/look"]["steps"] if step.get("name") == name]
-    places = {"PATH": f"{workspace / 'bin'}:{os.environ['PATH']}", "GITHUB_STEP_SUMMARY": str(workspace / "summary")}
+    """One step of the job that looks, run in the workspace."""
+    return run("leaderboard/look", name, workspace, workspace)
+
+
+def run(job, name, home, folder):
+    """One step of a job, run in a folder as GitHub's shell runs it, with the `bench` of `home`."""
+    (step,) = [step for step in JOBS[job]["steps"] if step.get("name") == name]
+    places = {"PATH": f"{home / 'bin'}:{os.environ['PATH']}", "GITHUB_STEP_SUMMARY": str(home / "summary")}
     words = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
-    return subprocess.run(words, cwd=workspace, env=os.environ | places, capture_output=True, text=True)
+    given = os.environ | places | {"GITHUB_REPOSITORY": "ear/bench", "HOME": str(home)}
+    return subprocess.run(words, cwd=folder, env=given, capture_output=True, text=True)
 
 
 def test_boards_that_were_not_rebuilt_are_refused_and_what_changes_is_told(workspace):
@@ -196,3 +202,46 @@ def test_a_new_record_that_is_not_valid_is_refused(workspace):
     done = look(workspace, "new records are valid")
     assert done.returncode == 1, done.stdout
     assert "valid record" in done.stdout
+
+
+@pytest.fixture
+def main(tmp_path):
+    """Adds a bundle to main and lets the job on it keep what came since the last time; the bundles that it verified."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/bench").write_text('#!/bin/sh\necho "$@" >> results/verified\n')
+    (tmp_path / "bin/bench").chmod(0o755)
+    folder = tmp_path / "checkout"
+    anna = {f"GIT_{who}_{what}": "anna" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    given = os.environ | anna | {"HOME": str(tmp_path)}
+
+    def git(*words):
+        subprocess.run(["git", *words], cwd=folder, env=given, check=True, capture_output=True)
+
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", tmp_path / "remote"], check=True)
+    subprocess.run(["git", "clone", "--quiet", tmp_path / "remote", folder], check=True, capture_output=True)
+
+    def add(name, job=True):
+        path = folder / "results/submissions" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+        git("add", "results")
+        git("commit", "--message", f"Add {name}")
+        git("push", "origin", "HEAD:main")
+        if not job:
+            return None
+        for step in ("the records of bundles that came since the last time", "keep what was rebuilt"):
+            done = run("leaderboard/boards", step, tmp_path, folder)
+            assert done.returncode == 0, done.stderr
+        git("fetch")
+        git("diff", "--exit-code", "HEAD", "origin/main")
+        return (folder / "results/verified").read_text().splitlines()
+
+    return add
+
+
+def test_every_bundle_on_main_is_verified_once_also_after_a_run_that_was_left_out(main):
+    one = "verify results/submissions/one.zip --import --by ear/bench"
+    assert main("one.zip") == [one]
+    main("left out.zip", job=False)
+    said = [one.replace("one.zip", name) for name in ("left out.zip", "two.zip")]
+    assert main("two.zip") == [one, *said]

@@ -25,7 +25,7 @@ def shell(tmp_path_factory):
     home = tmp_path_factory.mktemp("newcomer")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home / "env"], check=True)
     base = {"base": str(home / "env"), "platbase": str(home / "env")}
-    borrowed = [path for path in sys.path if path.endswith("site-packages")]
+    borrowed = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     (Path(sysconfig.get_path("purelib", "venv", base)) / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
     for name in ("pip", "pytest"):
         (home / "env/bin" / name).write_text(SHIM.format(name))

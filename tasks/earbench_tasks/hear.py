@@ -49,6 +49,7 @@ class Folder(HearTask):
         (TOP1_ACC, MEAN_AP, EVENT_METRICS["event_onset_200ms_fms"]),
         suite="own",
         protocol="HEAR 2021",
+        verified="vectors",
     )
 
     @classmethod
@@ -114,7 +115,7 @@ def published(
     )
     metrics = tuple(metric for score in scores.split() for metric in SCORES[kind][score])
     grain = "frame" if kind == EVENTS else "clip"
-    card = TaskCard(name, version, title, corpus, grain, metrics, suite="hear", protocol="HEAR 2021")
+    card = TaskCard(name, version, title, corpus, grain, metrics, "hear", "HEAR 2021", verified="vectors")
     return Published(card, folders, kind)
 
 

@@ -120,10 +120,10 @@ def test_nothing_is_verified_or_clean_unless_somebody_said_so(folder, pages):
     assert cells(pages[WORDS], "learned")[-2:] == ["self-reported", "unknown"]
     found = list(records.briefly(folder.parent / "results"))
     board = boards.board(PLANS[0], found)
-    board.rows[0].facts.update(state="reproduced", seen="seen")
+    board.rows[0].facts.update(state="reproduced", seen={"ks": "seen", "asr": "unknown", "pr": "seen"})
     at = addresses.addresses([board], found)
     facts = tables.table(board, at.upstreams, {}).lines[0].facts
-    assert (facts["state"].text, facts["seen"].text) == ("reproduced", "seen")
+    assert (facts["state"].text, facts["seen"].text) == ("reproduced", "seen: ks, pr; unknown: asr")
 
 
 def test_published_rows_are_a_table_of_their_own_that_says_nobody_ran_them(pages):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from earbench.boards import Board, Cell, Column, Row
-from earbench.report import digits, score_text
+from earbench.report import digits, heard, score_text
 from earbench.selection import Key
 
 TWIN = "~random"
@@ -111,19 +111,20 @@ def size_of(parameters: int | None) -> str:
 
 def _line(row: Row, columns: Sequence[Column], shared: Mapping[str, Callable[[int], bool]], link: str) -> Line:
     cells = tuple(shown(row.cells.get(column.title), shared[column.title]) for column in columns)
-    return Line(row.upstream, link, row.upstream.endswith(TWIN), cells, _facts(row.facts))
+    return Line(row.upstream, link, row.upstream.endswith(TWIN), cells, _facts(row))
 
 
-def _facts(facts: Mapping[str, Any]) -> dict[str, Fact]:
-    """The facts that tables have columns for. What nobody vouched for is self-reported, and unknown is not clean."""
+def _facts(row: Row) -> dict[str, Fact]:
+    """The facts that tables have columns for."""
+    facts = row.facts
     parameters, factor = facts["parameters"], facts["real_time_factor"]
     said = {
         "family": facts["family"],
         "pretraining": facts["pretraining"] or "unknown",
         "licence": facts["licence"],
         "effort": facts["effort"],
-        "state": facts.get("state") or "self-reported",
-        "seen": facts.get("seen") or "unknown",
+        "state": facts["state"],
+        "seen": heard(row),
         "size": size_of(parameters),
     }
     return {

@@ -138,7 +138,7 @@ def test_no_page_is_wider_than_its_screen_and_colours_are_those_of_the_system(pa
     for width, scheme in ((390, "dark"), (1280, "light")):
         page.set_viewport_size({"width": width, "height": 500})
         page.emulate_media(color_scheme=scheme)
-        assert page.evaluate("document.documentElement.scrollWidth") == width
+        page.wait_for_function(f"document.documentElement.scrollWidth === {width}", timeout=SLOW)  # charts follow
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
 

@@ -31,7 +31,9 @@ def shell(tmp_path_factory):
         (home / "env/bin" / name).write_text(SHIM.format(name))
         (home / "env/bin" / name).chmod(0o755)
     places = {"HOME": str(home), "PATH": f"{home / 'env/bin'}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "PYTHON", "PYTEST_"))}
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "PYTHON", "PYTEST_", "COLUMNS"))
+    }
 
     def shell(line, folder=home):
         done = subprocess.run(

@@ -119,6 +119,15 @@ def test_too_few_replicates_are_found(record):
     assert "1 x 1000 replicates expected, found 1 x 10" in failed(record)["replicates give the intervals"]
 
 
+def test_counts_that_are_published_of_two_splits_together_are_held_together(tmp_path):
+    counts = {"labels": 200, "train": 36_796, "valid": 4158, "test": 10_231}
+    record = store(tmp_path, "tags", "hear_fsd50k", folds=[hits([0.7] * 25)], census=counts)
+    assert "counts are the published ones" not in failed(record)
+    rewrite(record, lambda facts: facts["task"]["census"].update(valid=4157))
+    said = "train + valid: published 40,954, the record says 40,953"
+    assert failed(record)["counts are the published ones"] == said
+
+
 def test_counts_that_are_not_the_published_ones_are_found_unless_declared(record):
     rewrite(record, lambda facts: facts["task"]["census"].update(test=480))
     assert failed(record) == {"counts are the published ones": "test: published 500, the record says 480"}

@@ -52,6 +52,13 @@ def test_the_command_says_what_it_wrote(tmp_path, monkeypatch):
     )
 
 
+def test_what_there_is_no_package_of_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = CliRunner().invoke(app, ["new", "metric", "birds"])
+    assert (said.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert "'metric' is not one of 'upstream', 'task'" in said.stderr
+
+
 @pytest.mark.parametrize("name", ["", "Pebble", "2fast", "deep-pebble", "_pebble", "a__b", "../up", "a" * 41, "vögel"])
 def test_a_name_that_could_not_be_typed_or_imported_is_refused(name, tmp_path):
     with pytest.raises(RequestError, match="cannot be the name of an upstream"):

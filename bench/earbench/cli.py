@@ -27,8 +27,6 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="The feature store: what is in it, is it sound, make it smaller.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
-new_app = typer.Typer(help="A plugin package to start from, which works as it is.", no_args_is_help=True)
-app.add_typer(new_app, name="new")
 
 WIDE = 10_000
 """The width of a table that goes to a file or another program: all of it."""
@@ -39,7 +37,6 @@ Results = Annotated[Path | None, typer.Option("--results", help="Keep records an
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Data = Annotated[str | None, typer.Option("--data", help="The corpus folder, or 'demo' for the built-in corpus.")]
 Partial = Annotated[bool, typer.Option("--partial", help="Accept a corpus that is not whole; stays off boards.")]
-Out = Annotated[Path | None, typer.Option(help="The folder to make; ./NAME-earbench if not given.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -457,26 +454,24 @@ def schema(
         print(json.dumps(of_kind(kind), indent=1))
 
 
-@new_app.command("upstream")
-def new_upstream(
-    name: Annotated[str, typer.Argument(help="What --upstream will call it.")],
-    out: Out = None,
+@app.command()
+def new(
+    kind: Annotated[Literal["upstream", "task"], typer.Argument()],
+    name: Annotated[str, typer.Argument(help="What --upstream or --task will call it.")],
+    out: Annotated[Path | None, typer.Option(help="The folder to make; ./NAME-earbench if not given.")] = None,
     json_: Json = False,
     debug: Debug = False,
 ) -> None:
-    """An encoder of yours: a small network, a place for its weights, its card, a test."""
-    make_new("upstream", name, out, json_, debug)
+    """A plugin package to start from, which works as it is: module, card, test, README."""
+    with told(debug):
+        from earbench import scaffold
 
-
-@new_app.command("task")
-def new_task(
-    name: Annotated[str, typer.Argument(help="What --task will call it.")],
-    out: Out = None,
-    json_: Json = False,
-    debug: Debug = False,
-) -> None:
-    """A task of yours: a reader of its corpus, its card, a toy corpus, a test."""
-    make_new("task", name, out, json_, debug)
+        folder = scaffold.new(kind, name, out)
+        made = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        if json_:
+            print(json.dumps({"folder": str(folder), "files": made}, indent=1))
+        else:
+            print(f"{folder}: {', '.join(made)}\nnext: pip install -e {shlex.quote(str(folder))}, then its README.md")
 
 
 @cache_app.command("ls")
@@ -520,19 +515,6 @@ def cache_prune(
         folder = settings_for(config, cache=cache).cache
         freed = store.prune(folder, keep_gb * 1e9) + (store.remove_fits(folder) if fits else 0)
         print(json.dumps({"freed_bytes": freed}) if json_ else f"{freed / 1e6:,.1f} MB freed")
-
-
-def make_new(kind: Literal["upstream", "task"], name: str, out: Path | None, as_json: bool, debug: bool) -> None:
-    """Write a package, and say where it is and what comes next."""
-    with told(debug):
-        from earbench.scaffold import new
-
-        folder = new(kind, name, out)
-        made = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        if as_json:
-            print(json.dumps({"folder": str(folder), "files": made}, indent=1))
-        else:
-            print(f"{folder}: {', '.join(made)}\nnext: pip install -e {shlex.quote(str(folder))}, then its README.md")
 
 
 def require(upstreams: list[str], tasks: list[str]) -> None:

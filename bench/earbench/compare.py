@@ -12,6 +12,7 @@ from earbench.errors import RequestError
 from earbench.intervals import LEVEL
 from earbench.paired import contrasts, holm, part, samples
 from earbench.record import Record
+from earbench.report import digits
 from earbench.selection import countable, list_of, newest_last, why_empty
 
 
@@ -111,8 +112,8 @@ def rows(found: Sequence[Comparison], first: str, second: str) -> list[dict[str,
         {
             "task": one.task,
             "score": one.score,
-            first: f"{one.first:.{_digits(one)}f}",
-            second: f"{one.second:.{_digits(one)}f}",
+            first: f"{one.first:.{digits(one.unit)}f}",
+            second: f"{one.second:.{digits(one.unit)}f}",
             "difference [95 %]": _difference(one),
             "p (Holm)": "-" if one.p is None else f"{one.p:.3f}" if one.p >= 0.001 else "< 0.001",
             "verdict": verdict(one, first, second),
@@ -131,10 +132,6 @@ def verdict(one: Comparison, first: str, second: str) -> str:
 
 
 def _difference(one: Comparison) -> str:
-    digits = _digits(one)
-    interval = "" if one.low is None else f" [{one.low:+.{digits}f}, {one.high:+.{digits}f}]"
-    return f"{one.difference:+.{digits}f}{interval}"
-
-
-def _digits(one: Comparison) -> int:
-    return 2 if one.unit == "%" else 4
+    places = digits(one.unit)
+    interval = "" if one.low is None else f" [{one.low:+.{places}f}, {one.high:+.{places}f}]"
+    return f"{one.difference:+.{places}f}{interval}"

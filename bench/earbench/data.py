@@ -139,12 +139,19 @@ def census_differences(task: Task, folds: Sequence[Fold], place: Place) -> list[
     """What the corpus has more or less of than published, first split first; empty if it is whole."""
     corpus = task.card.corpus
     expected = demo.census(corpus.id, task.card.name) if place.demo and corpus.page else corpus.counts
-    found = _summed(task.census(folds), expected)
-    return [
-        f"{key}: expected {expected.get(key, 0):,}, found {found.get(key, 0):,}"
-        for key in dict.fromkeys((*expected, *found))
-        if expected.get(key, 0) != found.get(key, 0)
-    ]
+    differing = counts_that_differ(expected, task.census(folds))
+    return [f"{key}: expected {there:,}, found {here:,}" for key, there, here in differing]
+
+
+def counts_that_differ(expected: Mapping[str, int], found: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """The keys of two censuses whose counts are not equal, with both; what is missing counts 0.
+
+    >>> counts_that_differ({"train + valid": 9, "test": 1}, {"train": 8, "valid": 1, "test": 2})
+    [('test', 1, 2)]
+    """
+    summed = _summed(found, expected)
+    both = ((key, expected.get(key, 0), summed.get(key, 0)) for key in dict.fromkeys((*expected, *summed)))
+    return [(key, there, here) for key, there, here in both if there != here]
 
 
 def _summed(found: Mapping[str, int], expected: Mapping[str, int]) -> Mapping[str, int]:

@@ -15,13 +15,12 @@ from earbench import files
 from earbench.archives import size_text
 from earbench.audio import fingerprints
 from earbench.errors import BadAudio, BenchError, RequestError
+from earbench.kit.hear_layout import RATES
 from earbench.progress import Progress
 
 if TYPE_CHECKING:  # it imports torch
     from earbench.contract import Draft, Task
 
-RATES = (16_000, 22_050, 32_000, 44_100, 48_000)
-"""The sample rates that HEAR has."""
 BUILDING = ".building"
 SHOWN = 100
 

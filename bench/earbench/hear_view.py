@@ -18,9 +18,8 @@ from earbench import registry
 from earbench.contract import Upstream
 from earbench.errors import RequestError
 from earbench.forward import SHORTEST
+from earbench.kit.hear_layout import RATES
 from earbench.plan import load_upstream
-
-RATES = (16_000, 22_050, 32_000, 44_100, 48_000)
 
 
 class HearModel(nn.Module):

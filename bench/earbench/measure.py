@@ -111,20 +111,22 @@ def of_rows(
     task: Task, folds: Sequence[Fold], score: str, rows: Sequence[tuple[str, int, Rows]]
 ) -> list[list[Sampled]]:
     """One score, `[seed][fold]`, from its rows in the order of folds."""
-    metric, by_name = metric_of(task, score), {fold.name: fold for fold in folds}
+    metric, names = metric_of(task, score), {fold.name: _resampled(task, fold) for fold in folds}
     found: dict[int, list[Sampled]] = {}
     for fold, seed, one in rows:
-        found.setdefault(seed, []).append(_sampled(task, by_name[fold], metric, one))
+        found.setdefault(seed, []).append(intervals.sample(metric, one, *names[fold]))
     return list(found.values())
 
 
 def samples_of(task: Task, fold: Fold, rows: Rows) -> dict[str, Sampled]:
-    return {metric.name: _sampled(task, fold, metric, rows) for metric in task.card.metrics}
+    names = _resampled(task, fold)
+    return {metric.name: intervals.sample(metric, rows, *names) for metric in task.card.metrics}
 
 
-def _sampled(task: Task, fold: Fold, metric: Metric, rows: Rows) -> Sampled:
+def _resampled(task: Task, fold: Fold) -> tuple[str, int, str]:
+    """What resamples are drawn from: they are the same for every encoder."""
     units = dict.fromkeys(clip.whole or clip.id for clip in fold.test.clips)  # how many chunks depends on the encoder
-    return intervals.sample(metric, rows, task.card.name, task.card.version, digest_of(list(units)))
+    return task.card.name, task.card.version, digest_of(list(units))
 
 
 def by_metric(task: Task, folds: list[list[dict[str, Sampled]]]) -> dict[str, list[list[Sampled]]]:

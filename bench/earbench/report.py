@@ -64,7 +64,7 @@ def cell_text(cell: Cell | None, marks: Mapping[str, str]) -> str:
         return "-"
     value, _, interval = score_text(cell.score).partition(" ")
     mark = marks.get(cell.mark or "", "")
-    spread = f"± {cell.spread:.{digits(cell.score)}f}" if cell.spread is not None else ""
+    spread = f"± {cell.spread:.{digits(cell.score['unit'])}f}" if cell.spread is not None else ""
     standing = cell.standing
     rank = f"#{standing.rank}" if standing else ""
     rank += f"-{standing.worst}" if standing and standing.worst > standing.rank else ""
@@ -88,15 +88,15 @@ def score_text(score: Mapping[str, Any] | None) -> str:
     """
     if score is None or score["value"] is None:
         return "-"
-    places = digits(score)
+    places = digits(score["unit"])
     if score["low"] is None:
         return f"{score['value']:.{places}f}"
     return f"{score['value']:.{places}f} [{score['low']:.{places}f}, {score['high']:.{places}f}]"
 
 
-def digits(score: Mapping[str, Any]) -> int:
-    """How many decimals a score is shown with."""
-    return DIGITS.get(score["unit"], 4)
+def digits(unit: str) -> int:
+    """How many decimals a score of this unit is shown with."""
+    return DIGITS.get(unit, 4)
 
 
 def signature(board: Board) -> str:

@@ -17,10 +17,9 @@ from earbench.contract import Features, Grain, Upstream
 from earbench.errors import BenchError
 
 OVERLAP = 10.0
-"""Seconds that neighbours share, or half of `longest` where that is less. Two seconds before a stretch are enough for
-the recurrent context of `cpc` (1e-4 of the spread of its frames over time). What is left of a transformer's difference
-no overlap takes away: of HuBERT with random weights on 45 s by several speakers, cut in two, 13 % of that spread at 4 s
-and 12 % at 20 s, most of it by the norm over time behind the first convolution; of the mean over the clip, 1 %."""
+"""Seconds that neighbours share, or half of `longest` where that is less: far more than a convolution sees. What
+attention and norms over time make of the rest of a clip no overlap brings back.
+"""
 LEAST = 0.4
 """Seconds of `longest` below which a stretch might be shorter than the 0.1 s that encoders are promised."""
 

@@ -44,9 +44,10 @@ def submit(wish: Wish, file: Path | None, options: Mapping[str, Any], settings: 
 
 def choose(wish: Wish, results: Path) -> list[Record]:
     """The newest record of every plan of the encoder, oldest first."""
-    of_name = [one for one in records.every(results) if wish.upstream in (one.upstream, one.path.parent.parent.name)]
+    every = records.every(results)
+    of_name = [one for one in every if wish.upstream in (one.upstream, one.path.parent.parent.name)]
     if not of_name:
-        known = sorted({one.upstream for one in records.every(results)})
+        known = sorted({one.upstream for one in every})
         raise RequestError(
             f"there are no records of '{wish.upstream}' in {results}",
             f"there are of: {', '.join(known)}" if known else "`bench run` makes them",

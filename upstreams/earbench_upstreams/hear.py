@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from earbench.contract import SWAY, Features, Spec, Upstream, UpstreamCard
 from earbench.errors import BenchError, RequestError
 from earbench.kit.code_digest import files_digest, package_digest
+from earbench.kit.hear_layout import RATES
 from earbench.kit.weights import file_digest
 
-RATES = (16_000, 22_050, 32_000, 44_100, 48_000)
 FUNCTIONS = ("load_model", "get_scene_embeddings", "get_timestamp_embeddings")
 FACTS = ("sample_rate", "scene_embedding_size", "timestamp_embedding_size")
 

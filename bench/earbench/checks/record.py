@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,13 @@ import numpy as np
 from earbench import files, registry, rescore
 from earbench.checks import Finding, Verdict, attempt
 from earbench.contract import Task
+from earbench.data import counts_that_differ
 from earbench.demo import build as demo
 from earbench.errors import BenchError, UnknownName
 from earbench.intervals import REPLICATES, tail
 from earbench.plan import load_task
 from earbench.record import Record, problems_of
-
-CLOSE = 1e-9
-"""How far limits may lie from what the replicates say, relative to them: processors add in different orders."""
+from earbench.selection import deviation_names
 
 
 def run(record: Record) -> list[Finding]:
@@ -68,7 +66,7 @@ def replicates_give_the_intervals(record: Record) -> Verdict:
         if score["interval"] == "bootstrap" and (problem := _interval_problem(score, found[0])):
             return False, f"{name}: {problem}"
         mean = np.mean([np.mean(folds) for folds in score.get("per_seed") or [[score["value"]]]])
-        if not math.isclose(mean, score["value"], rel_tol=CLOSE, abs_tol=CLOSE):
+        if not rescore.same(float(mean), score["value"]):
             return False, f"{name}: {score['value']} is not the mean of its seeds and folds, {mean}"
     return True, f"{len(record.scores)} scores"
 
@@ -94,7 +92,7 @@ def scores_follow_from_rows(record: Record) -> Verdict:
 
 def counts_are_the_published_ones(record: Record) -> Verdict:
     """A corpus that is not declared partial has as many clips as published, as far as the task is installed here."""
-    task, names = record.facts["task"], {one.split(":")[0] for one in record.facts["deviations"]}
+    task, names = record.facts["task"], deviation_names(record)
     counts = task.get("census")
     if "partial" in names or counts is None:
         return True, "not checked: " + ("the corpus is partial" if "partial" in names else "the record has no counts")
@@ -105,7 +103,10 @@ def counts_are_the_published_ones(record: Record) -> Verdict:
     if card.version != task["version"]:
         return True, f"not checked: version {card.version} is installed here"
     expected = demo.census(card.corpus.id, card.name) if task["demo"] else card.corpus.counts
-    differing = _differing(expected, counts)
+    differing = [
+        f"{key}: published {there:,}, the record says {here:,}"
+        for key, there, here in counts_that_differ(expected, counts)
+    ]
     return not differing, "; ".join(differing) or f"{len(counts)} counts"
 
 
@@ -119,18 +120,10 @@ def _interval_problem(score: Mapping[str, Any], replicates: np.ndarray[Any, Any]
     known = replicates[np.isfinite(replicates)]
     outside = tail(score["groups"], len(score["per_seed"][0]))
     low, high = np.quantile(known, [outside, 1 - outside])
-    expected: Sequence[float] = (min(low, score["value"]), max(high, score["value"]))
-    if np.allclose([score["low"], score["high"]], expected, rtol=CLOSE, atol=CLOSE):
+    expected = (float(min(low, score["value"])), float(max(high, score["value"])))
+    if rescore.same([score["low"], score["high"]], expected):
         return ""
     return f"[{score['low']}, {score['high']}] is not what its replicates say, [{expected[0]}, {expected[1]}]"
-
-
-def _differing(expected: Mapping[str, int], found: Mapping[str, int]) -> list[str]:
-    return [
-        f"{key}: published {expected.get(key, 0):,}, the record says {found.get(key, 0):,}"
-        for key in dict.fromkeys((*expected, *found))
-        if expected.get(key, 0) != found.get(key, 0)
-    ]
 
 
 CHECKS: tuple[Callable[[Record], Verdict], ...] = (

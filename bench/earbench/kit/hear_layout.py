@@ -16,6 +16,8 @@ from scipy.io import wavfile
 Wave = np.ndarray[Any, np.dtype[np.float64]]
 HOME = Path("hear-2021.0.6", "tasks")
 """Where the members of HEAR's archives lie."""
+RATES = (16_000, 22_050, 32_000, 44_100, 48_000)
+"""The sample rates in hertz that HEAR has."""
 SCENE = {"embedding_type": "scene", "prediction_type": "multiclass"}
 """One label per clip."""
 

@@ -78,7 +78,7 @@ def shown(cell: Cell | None, shared: Callable[[int], bool]) -> Shown | None:
     if cell is None:
         return None
     value, _, interval = score_text(cell.score).partition(" ")
-    spread = f"{cell.spread:.{digits(cell.score)}f}" if cell.spread is not None else ""
+    spread = f"{cell.spread:.{digits(cell.score['unit'])}f}" if cell.spread is not None else ""
     return Shown(
         cell.value, value, interval.strip("[]"), spread, _rank(cell, shared), cell.mark, tuple(sorted(cell.notes))
     )

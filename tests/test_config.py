@@ -8,7 +8,7 @@ import platformdirs
 import pytest
 
 from earbench import config
-from earbench.cli import settings_for
+from earbench.console import settings_for
 from earbench.errors import RequestError
 
 

@@ -5,16 +5,13 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from tabulate import tabulate
 
-from earbench import config
 from earbench.config import Settings
+from earbench.console import require, settings_for, show, shown, told
 from earbench.errors import BenchError, RequestError
 
 app = typer.Typer(
@@ -92,7 +89,7 @@ def list_(
         rows = listing(what, settings_for(config, results))
         if json_:
             return show(rows, True)
-        cells = [{key: _shown(value) for key, value in row.items()} for row in rows]
+        cells = [{key: shown(value) for key, value in row.items()} for row in rows]
         show(fitted(what, cells, shutil.get_terminal_size((WIDE, 24)).columns), False)
         if any(row.get("missing") in ("corpus", "your audio") for row in rows):
             print(
@@ -517,23 +514,6 @@ def cache_prune(
         print(json.dumps({"freed_bytes": freed}) if json_ else f"{freed / 1e6:,.1f} MB freed")
 
 
-def require(upstreams: list[str], tasks: list[str]) -> None:
-    """Refuse unknown names before torch is imported, which takes seconds."""
-    from earbench import registry
-
-    for text in upstreams:
-        registry.find("upstream", registry.split_spec(text)["name"])
-    for name in tasks:
-        if not name.startswith("@") and name != "all":
-            registry.find("task", registry.split_task(name)[0])
-
-
-def settings_for(path: Path | None, results: Path | None = None, cache: Path | None = None, **changes: Any) -> Settings:
-    """Settings from files, with what the command line says over them."""
-    folders = {"results": results and results.resolve(), "cache": cache and cache.resolve()}
-    return config.validate(config.load(path).with_(**folders, **changes))
-
-
 def boards_of(settings: Settings, name: str | None) -> tuple[list[Any], list[Any]]:
     """The boards asked for, and the stored records that they are built from, briefly."""
     from earbench import boards, record
@@ -556,49 +536,6 @@ def show_changes(base: Path, boards: list[Any], name: str | None, settings: Sett
     before, _ = boards_of(settings.with_(results=base.resolve()), name)
     found = changes(before, boards)
     print(json.dumps({"changes": list(map(asdict, found))}, indent=1) if as_json else markdown(found), end="")
-
-
-def show(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Rows as one JSON list or one table."""
-    if as_json:
-        print(json.dumps(rows, indent=1, ensure_ascii=False, default=str))
-    elif rows:
-        print(
-            tabulate(
-                [{key: _shown(value) for key, value in row.items()} for row in rows],
-                headers="keys",
-                disable_numparse=True,
-            )
-        )
-    else:
-        print("nothing yet")
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-@contextmanager
-def told(debug: bool) -> Iterator[None]:
-    """Errors as people read them: a line and its hints on stderr, and an exit code. --debug shows the traceback."""
-    try:
-        yield
-    except BenchError as error:
-        if debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        print("interrupted; what was saved is kept: the same command goes on from there", file=sys.stderr)
-        raise typer.Exit(130) from None
 
 
 def main() -> None:

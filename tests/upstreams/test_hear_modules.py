@@ -234,12 +234,23 @@ def test_toy_modules_pass_every_check(toy, times):
     assert [finding for finding in findings if not finding.ok] == []
 
 
-@pytest.mark.parametrize("where", ["change", "scene_change"])
-def test_a_module_whose_results_change_in_a_batch_fails_the_check_and_hears_one_clip_at_a_time(toy, where):
+@pytest.fixture(params=["change", "scene_change"])
+def mixing(toy, request):
+    """A module whose frames or scenes depend on the batch, and the grain at which they do."""
+    kind, grain = ("frames", "frame") if request.param == "change" else ("scene", "clip")
+    return toy(**{request.param: f"{kind} = {kind} - {kind}.mean(0) * (len({kind}) > 1)"}), grain
+
+
+def test_a_module_whose_results_change_in_a_batch_is_refused_and_told_the_way(mixing):
+    name, _ = mixing
+    with pytest.raises(BenchError, match=r"when other clips are in the batch(?s:.*)hear_alone:MODULE"):
+        load_upstream(f"hear:{name}")
+
+
+def test_such_a_module_hears_one_clip_at_a_time_where_that_is_asked_for_and_fails_the_check(mixing):
     """So that what a run says of a clip does not depend on which clips it was batched with."""
-    kind, grain = ("frames", "frame") if where == "change" else ("scene", "clip")
-    upstream = load_upstream(f"hear:{toy(**{where: f'{kind} = {kind} - {kind}.mean(0) * (len({kind}) > 1)'})}")
-    assert "one clip at a time" in upstream.notes[0]
+    name, grain = mixing
+    upstream = load_upstream(f"hear_alone:{name}")
     (failed,) = [finding for finding in check_upstream.run(upstream) if not finding.ok]
     assert failed.name == "alone equals batched"
     assert "batch mates change features" in failed.detail

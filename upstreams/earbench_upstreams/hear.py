@@ -1,4 +1,5 @@
-"""`hear:MODULE[@PATH]`: any module with HEAR's API (protocol sheet hear §1), as an upstream of one layer.
+"""`hear:MODULE[@PATH]`: any module with HEAR's API (protocol sheet hear §1), as an upstream of one layer; and
+`hear_alone:`, for one whose embeddings of a clip depend on its batch mates.
 
 Frames are its timestamp embeddings and the clip embedding is its scene embedding, which may be of another width. The
 module is code that the user installed and runs as such: what its own loader does with PATH is up to it.
@@ -34,10 +35,7 @@ them."""
 
 
 class Hear(Upstream):
-    """A HEAR module. It hears clips of one length together, or one clip at a time where batch mates change it.
-
-    That is not refused: HEAR 2021 had such modules (serab_byols scales by mean and deviation of the whole batch).
-    """
+    """A HEAR module. It hears clips of one length together, and is refused where batch mates change what it says."""
 
     card = UpstreamCard(
         "hear",
@@ -72,7 +70,7 @@ class Hear(Upstream):
     def load(cls, spec: Spec) -> Upstream:
         name, _, path = (spec.argument or "").partition("@")
         if not name or spec.checkpoint:
-            raise RequestError(f"'{spec.text}' names no HEAR module", "write hear:MODULE or hear:MODULE@PATH")
+            raise RequestError(f"'{spec.text}' names no HEAR module", f"write {spec.name}:MODULE[@PATH]")
         if spec.random:
             raise RequestError(
                 f"'{spec.text}': HEAR's API has no way of asking for fresh weights",
@@ -101,9 +99,10 @@ class Hear(Upstream):
         return self._scenes(waves)[:, None]
 
     def _listen(self) -> tuple[float, float]:
-        """Hop and first centre in seconds, from noise; and whether embeddings depend on batch mates.
+        """Hop and first centre in seconds, from noise.
 
-        A module that says something else of the same clips the second time is refused.
+        A module that says something else of the same clips the second time is refused, and so is one that says
+        something else of a clip alone, unless it hears every clip alone.
         """
         seeded = torch.Generator().manual_seed(0)
         waves = torch.rand(2, NOISE_SECONDS * self.sample_rate, generator=seeded) * 0.2 - 0.1
@@ -122,12 +121,14 @@ class Hear(Upstream):
                 "dropout, dither or running statistics must be off: its load_model has to call eval()",
             )
         apart = max(_distance(frames[1:], own[0]), _distance(scenes[1:], own[1]))
-        if apart > SAME:
-            self.batching = "alone"
-            self.notes = [
-                f"what '{self.module.__name__}' says of a clip depends on its batch mates (difference {apart:.1g} of "
-                "the embeddings' scale), so it hears one clip at a time"
-            ]
+        if apart > SAME and self.batching != "alone":
+            raise _bad(
+                self.module.__name__,
+                f"says something else of a clip when other clips are in the batch, by {apart:.1g} of the embeddings' "
+                "scale",
+                "normalise by clip; or run it as it is with hear_alone:MODULE, which hears one clip at a time and has "
+                "a footnote that says so",
+            )
         return spacing(times[0], self.sample_rate), float(times[0, 0])
 
     def _timestamps(self, waves: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,6 +150,15 @@ class Hear(Upstream):
     def _check_lengths(self, waves: Tensor, lengths: Tensor) -> None:
         if bool((lengths != waves.shape[1]).any()):
             raise BenchError("a HEAR module hears clips of one length, unpadded", f"got {lengths.tolist()} samples")
+
+
+class HearAlone(Hear):
+    """A HEAR module that hears one clip at a time: HEAR 2021 had modules that need it (serab_byols scales by mean and
+    deviation of the whole batch).
+    """
+
+    card = replace(Hear.card, name="hear_alone", weights="hear_alone:MODULE[@PATH]")
+    batching = "alone"
 
 
 def spacing(times: Tensor, sample_rate: int) -> float:

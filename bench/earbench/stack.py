@@ -2,11 +2,9 @@
 
 Each recipe has its own rate, its own optimiser state and its own clipped norm, so it ends where it would have ended
 alone. A head that is not `stackable` is simply a stack of one, and several stacks may train in lock step. All weights
-of a recipe lie in one row, so that a step of the optimiser is a dozen passes over one tensor, however many parameters
-the head has.
+of a recipe lie in one row, so that torch's fused optimisers pass over it once, however many parameters the head has.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from earbench.contract import Head, Recipe
 
@@ -70,7 +70,7 @@ class Stack:
         self.buffers = {name: _repeated(value, len(recipes)) for name, value in probe.named_buffers()}
         self.first, self.second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
         self.steps = torch.zeros(len(recipes), 1, device=device)
-        self.gradient, self.batches = torch.zeros(0), 0
+        self.gradient, self.batches = torch.zeros_like(self.weights), 0
         self.draws = [one.get_state() for one in _generators(device)]
         self._loss = _Loss(probe)
         self._set_recipes(recipes)
@@ -84,18 +84,22 @@ class Stack:
     def add(self, batch: Batch) -> None:
         """Take the gradient of one batch; its graph is gone before the next one's is made."""
         self.probe.train()
-        weights = self.weights.requires_grad_()
+        named = {name: part.requires_grad_() for name, part in self._named(self.weights).items()}
         with self._own_draws():
-            (gradient,) = torch.autograd.grad(self._losses(self._named(weights), batch).sum(), weights)
-        self.weights = weights.detach()
-        self.gradient = gradient if self.batches == 0 else self.gradient + gradient
+            found = torch.autograd.grad(self._losses(named, batch).sum(), [*named.values()])
+        for total, one in zip(self._named(self.gradient).values(), found, strict=True):
+            total.add_(one) if self.batches else total.copy_(one)
         self.batches += 1
 
     def move(self) -> None:
         """One optimiser step on the mean loss of the batches since the last. A recipe whose gradient is not finite
         skips it.
         """
-        self._update(self.gradient / self.batches)
+        if self.batches > 1:
+            self.gradient.div_(self.batches)
+        self._clip()
+        for row in range(len(self.recipes)):
+            self._move(row)
         self.batches = 0
 
     def outputs(self, x: Tensor, lengths: Tensor | None) -> list[Tensor]:
@@ -123,7 +127,7 @@ class Stack:
         wanted = torch.tensor(indices, device=self.device)
         self.weights, self.first, self.second = self.weights[wanted], self.first[wanted], self.second[wanted]
         self.buffers = {name: value[wanted] for name, value in self.buffers.items()}
-        self.steps = self.steps[wanted]
+        self.steps, self.gradient = self.steps[wanted], torch.zeros_like(self.weights)
         self._set_recipes([self.recipes[index] for index in indices])
 
     def tensors(self) -> dict[str, Tensor]:
@@ -156,10 +160,10 @@ class Stack:
         self.draws = [one.get_state() for one in generators]
 
     def _set_recipes(self, recipes: Sequence[Recipe]) -> None:
-        """Rates, decays and norms as columns on the device, so that a step copies nothing to it."""
+        """The norms as a column on the device, so that a step copies nothing to it."""
         self.recipes = list(recipes)
-        rows = [(recipe.lr, recipe.weight_decay, recipe.clip or float("inf")) for recipe in recipes]
-        self._rates, self._decays, self._norms = torch.tensor(rows, device=self.device).T[..., None]
+        self._norms = torch.tensor([[recipe.clip or float("inf")] for recipe in recipes], device=self.device)
+        self._unsound = torch.zeros_like(self.steps)
 
     def _named(self, weights: Tensor) -> dict[str, Tensor]:
         """`weights` as parameters by name, each [recipe, ...]."""
@@ -179,33 +183,26 @@ class Stack:
         loss: Tensor = functional_call(self._loss, {f"probe.{name}": value for name, value in weights.items()}, batch)
         return loss
 
-    def _update(self, gradient: Tensor) -> None:
-        """Clip as torch's clip_grad_norm_, then move. A recipe that skips has rate and decay zero for this step."""
-        norm = gradient.norm(dim=1, keepdim=True)
-        sound = norm.isfinite()
-        scale = torch.where(sound, (self._norms / (norm + 1e-6)).clamp_max(1.0), 0.0)
-        gradient.mul_(scale)
-        rates, decays = self._rates * sound, self._decays * sound
-        self.steps = self.steps + sound
-        kind = self.recipes[0].optimiser
-        if kind == "adamw":
-            self.weights.mul_(1 - rates * decays)
-        elif any(recipe.weight_decay for recipe in self.recipes):
-            gradient.addcmul_(self.weights, decays)
-        gradient.nan_to_num_(0.0, 0.0, 0.0)
-        if kind == "sgd":
-            self.weights.addcmul_(gradient, -rates)
-        else:
-            self._adam(gradient, rates, sound)
+    def _clip(self) -> None:
+        """Clip as torch's clip_grad_norm_, and note which recipes have a gradient that is not finite."""
+        norm = self.gradient.norm(dim=1, keepdim=True)
+        self._unsound = (~norm.isfinite()).float()
+        if any(recipe.clip for recipe in self.recipes):
+            self.gradient.mul_((self._norms / (norm + 1e-6)).clamp_max(1.0))
 
-    def _adam(self, gradient: Tensor, rates: Tensor, sound: Tensor) -> None:
-        """Adam (Kingma & Ba 2015), or AdamW's second half (Loshchilov & Hutter 2019), as torch defines them."""
-        beta1, beta2 = BETAS
-        grown1, grown2 = (_less_than_one(beta, self.steps.clamp_min(1)) for beta in BETAS)
-        self.first.lerp_(gradient, (1 - beta1) * sound)
-        self.second.lerp_(gradient.square_(), (1 - beta2) * sound)
-        spread = torch.sqrt(self.second, out=gradient).mul_(grown2.rsqrt()).add_(EPS)
-        self.weights.addcmul_(torch.div(self.first, spread, out=spread), -rates / grown1)
+    def _move(self, row: int) -> None:
+        """Let torch's own optimiser move a recipe: Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or SGD."""
+        recipe = self.recipes[row]
+        own = (self.weights, self.gradient, self.first, self.second, self.steps)
+        weights, gradient, first, second, steps = ([tensor[row]] for tensor in own)
+        facts: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "maximize": False}
+        facts |= {"fused": True, "found_inf": self._unsound[row, 0]}
+        if recipe.optimiser == "sgd":
+            sgd(weights, gradient, [None], **facts, momentum=0.0, dampening=0.0, nesterov=False)
+        else:
+            beta1, beta2 = BETAS
+            facts |= {"amsgrad": False, "decoupled_weight_decay": recipe.optimiser == "adamw"}
+            adam(weights, gradient, first, second, [], steps, **facts, beta1=beta1, beta2=beta2, eps=EPS)
 
 
 def _generators(device: torch.device) -> list[torch.Generator]:
@@ -225,11 +222,6 @@ class _Loss(nn.Module):
 
     def forward(self, *batch: Any) -> Tensor:
         return self.probe.loss(*batch)
-
-
-def _less_than_one(beta: float, steps: Tensor) -> Tensor:
-    """1 - beta ** steps; written so, single precision is wrong in the fifth digit at first."""
-    return -torch.expm1(math.log(beta) * steps)
 
 
 def _repeated(value: Tensor, count: int) -> Tensor:

@@ -16,8 +16,8 @@ from earbench.kit.seeds import generator
 from earbench.paired import Samples, contrasts, part, standings
 
 SETS, EACH = 1000, 8
-HARD, EASY = (3.0, 3.0), (6.0, 2.0)
-"""How the speakers' accuracies are spread: beta distributions with means of 0.5 and 0.75."""
+HARD, EASY, EASIEST = (3.0, 3.0), (6.0, 2.0), (18.0, 2.0)
+"""How the speakers' accuracies are spread: beta distributions with means of 0.5, 0.75 and 0.9."""
 
 
 def abilities(spread, groups, *names):
@@ -53,8 +53,11 @@ def test_a_run_resamples_as_this_simulation_does(groups):
         assert found.error == pytest.approx(errors(shares)[0])
 
 
-@pytest.mark.parametrize("spread", [HARD, EASY], ids=["half right", "mostly right"])
-@pytest.mark.parametrize(("groups", "kind"), [(10, "t"), (19, "t"), *((many, "bootstrap") for many in (20, 40, 100))])
+@pytest.mark.parametrize("spread", [HARD, EASY, EASIEST], ids=["half right", "mostly right", "nearly all right"])
+@pytest.mark.parametrize(
+    ("groups", "kind"),
+    [*((few, "jackknife, arcsine t") for few in (10, 19)), *((many, "bootstrap, logit t") for many in (20, 40, 100))],
+)
 def test_intervals_hold_the_truth_in_93_to_97_of_a_hundred_test_sets(groups, kind, spread):
     shares, truth = heard(abilities(spread, groups), "coverage"), 100 * spread[0] / sum(spread)
     made = zip(shares.mean(axis=1), resampled(shares), errors(shares), strict=True)

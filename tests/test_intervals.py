@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from earbench.contract import Clip, Labels, Metric, Rows, Split
-from earbench.intervals import REPLICATES, Sampled, interval, replicates, sample
+from earbench.intervals import REPLICATES, Sampled, around, interval, replicates, sample
 from earbench.kit.metrics.accuracy import ACCURACY
 from earbench.kit.metrics.hear import D_PRIME, scene_rows
 from earbench.kit.seeds import generator
@@ -79,41 +79,85 @@ def test_a_trial_of_a_speaker_with_itself_weighs_as_much_as_the_speaker():
     assert sample(ACCURACY, same, "seed").replicates.tolist() == sample(ACCURACY, MANY, "seed").replicates.tolist()
 
 
-def test_with_many_groups_the_interval_is_the_bootstraps_percentiles_as_far_out_as_students_t():
-    """Expected: Hesterberg's expanded percentiles, from scipy's distributions."""
+def logit_t(percent, error, freedom):
+    """The limits of a percentage by scipy: Student's t around its logit, whose slope is 1 / (p (1 - p))."""
+    share = percent / 100
+    limits = stats.t.interval(0.95, freedom, special.logit(share), error / 100 / (share * (1 - share)))
+    return tuple(100 * special.expit(limits))
+
+
+def arcsine_t(percent, error, freedom):
+    """The same around the arcsine of the root, whose slope is 1 / (2 sqrt(p (1 - p)))."""
+    share = percent / 100
+    limits = stats.t.interval(0.95, freedom, np.arcsin(share**0.5), error / 200 / (share * (1 - share)) ** 0.5)
+    return tuple(100 * np.sin(np.clip(limits, 0, np.pi / 2)) ** 2)
+
+
+def test_with_many_groups_the_error_is_that_of_the_replicates():
+    """Expected: scipy, and the variance that resamples of forty lack."""
     found = sample(ACCURACY, MANY)
-    outside = stats.norm.cdf(-np.sqrt(40 / 39) * stats.t.ppf(0.975, 39))
-    assert 0.019 < outside < 0.021
-    low, high = np.quantile(found.replicates, [outside, 1 - outside])
     facts = interval(ACCURACY, [[found]])
-    assert (facts["interval"], facts["groups"]) == ("bootstrap", 40)
-    assert (facts["low"], facts["high"]) == pytest.approx((low, high))
+    expected = logit_t(found.value, found.replicates.std(ddof=1) * np.sqrt(40 / 39), 39)
+    assert (facts["interval"], facts["groups"]) == ("bootstrap, logit t", 40)
+    assert (facts["low"], facts["high"]) == pytest.approx(expected)
 
 
-def test_below_twenty_groups_the_interval_is_students_over_groups():
-    """Expected: for groups of equal size, the t interval of the groups' own accuracies (scipy)."""
-    by_group = [0, 1, 1, 0, 1, 1, 1, 0, 1, 0]
-    facts = interval(ACCURACY, [[sample(ACCURACY, spoken(by_group))]])
-    scores = 100 * np.array(by_group)
-    low, high = stats.t.interval(0.95, 9, scores.mean(), stats.sem(scores))
-    assert facts["interval"] == "t"
-    assert (facts["low"], facts["high"]) == pytest.approx((low, high))
+def test_below_twenty_groups_the_error_is_that_of_the_groups_own_scores():
+    """Expected: for groups of equal size, the standard error of their accuracies (scipy)."""
+    scores = 100 * np.array([0, 1, 1, 0, 1, 1, 1, 0, 1, 0])
+    facts = interval(ACCURACY, [[sample(ACCURACY, spoken(scores / 100))]])
+    assert facts["interval"] == "jackknife, arcsine t"
+    assert (facts["low"], facts["high"]) == pytest.approx(arcsine_t(scores.mean(), stats.sem(scores), 9))
 
 
-@pytest.mark.parametrize(("count", "said"), [(1, "none: 1 group"), (4, "none: 4 groups"), (5, "t"), (19, "t")])
+FEW_SAID = [(1, "none: 1 group"), (4, "none: 4 groups"), (5, "jackknife, arcsine t"), (19, "jackknife, arcsine t")]
+
+
+@pytest.mark.parametrize(("count", "said"), FEW_SAID)
 def test_below_five_groups_there_is_no_interval_and_the_number_is_said(count, said):
     facts = interval(ACCURACY, [[sample(ACCURACY, spoken([number % 2 for number in range(count)]))]])
     assert (facts["interval"], facts["groups"]) == (said, count)
-    assert (facts["low"] is None) == (facts["high"] is None) == (said != "t")
+    assert (facts["low"] is None) == (facts["high"] is None) == said.startswith("none")
     assert facts["value"] is not None
 
 
-def test_an_interval_stays_within_the_bounds_of_its_metric():
-    facts = interval(ACCURACY, [[sample(ACCURACY, spoken([0, 0, 0, 0, 0, 1]))]])
-    assert facts["low"] == 0
-    assert facts["high"] < 100
-    free = replace(ACCURACY, bounds=(float("-inf"), float("inf")))
-    assert interval(free, [[sample(free, spoken([0, 0, 0, 0, 0, 1]))]])["low"] < 0
+@pytest.mark.parametrize("hits", [[1] * 6, [0] * 30])
+def test_groups_that_are_all_alike_do_not_say_how_far_others_would_differ(hits):
+    facts = interval(ACCURACY, [[sample(ACCURACY, spoken(hits))]])
+    assert (facts["value"], facts["low"], facts["high"]) == (100 * hits[0], None, None)
+    assert facts["interval"] == f"none: {len(hits)} groups all alike"
+
+
+@pytest.mark.parametrize("value", [1e-6, 0.3, 50, 99.9])
+@pytest.mark.parametrize("half", [1e-9, 0.5, 40, 1e6])
+def test_an_interval_stays_within_the_bounds_of_its_metric_and_around_its_value(value, half):
+    for bounds in [(0, 100), (0, np.inf), (-np.inf, 100), (-np.inf, np.inf)]:
+        for few in (True, False):
+            _, low, high = around(value, half, bounds, few)
+            assert bounds[0] <= low <= value * (1 + 1e-12)
+            assert value * (1 - 1e-12) <= high <= bounds[1]
+            assert np.isfinite([low, high]).all()
+
+
+def test_scales_are_logarithms_of_the_distances_from_the_bounds():
+    """Expected by hand: the logarithm of 20 is 1 / 20 wide for each unit, that of the distance 5 from 100, 1 / 5."""
+    assert around(20, 10, (0, np.inf)) == ("log t", pytest.approx(20 * np.exp(-0.5)), pytest.approx(20 * np.exp(0.5)))
+    scale, low, high = around(95, 1, (-np.inf, 100))
+    assert (scale, low, high) == ("log t", pytest.approx(100 - 5 * np.exp(0.2)), pytest.approx(100 - 5 * np.exp(-0.2)))
+    assert around(20, 10, (-np.inf, np.inf)) == ("t", 10, 30)
+
+
+def test_at_a_bound_there_is_no_logarithm():
+    assert around(0, 3, (0, 1)) == ("t", 0, 1)
+    assert around(100, 3, (0, 100)) == ("t", 97, 100)
+
+
+def test_a_turned_metric_has_the_turned_interval():
+    """An error rate of 10 % is an accuracy of 90 %, a correlation is Fisher's z."""
+    _, low, high = around(10, 4, (0, 100))
+    assert around(90, 4, (0, 100))[1:] == pytest.approx((100 - high, 100 - low))
+    limits = np.tanh(np.arctanh(0.6) + np.array([-1, 1]) * 0.2 / (1 - 0.36))
+    assert around(0.6, 0.2, (-1, 1))[1:] == pytest.approx(limits)
 
 
 def known(values, spread=1.0, groups=40):
@@ -122,12 +166,15 @@ def known(values, spread=1.0, groups=40):
     return [[Sampled(value, value + noise, spread, groups)] for value in values]
 
 
+FREE = replace(ACCURACY, bounds=(-np.inf, np.inf))
+
+
 def test_with_several_seeds_the_score_is_their_mean_and_the_interval_covers_their_spread():
     """Expected: Welch-Satterthwaite by hand, from the variance over groups and that of the mean of the seeds."""
-    near, far = (interval(ACCURACY, known(values)) for values in ([50, 50.1, 49.9], [40, 60, 50]))
+    near, far = (interval(FREE, known(values)) for values in ([50, 50.1, 49.9], [40, 60, 50]))
     assert (near["value"], far["value"]) == pytest.approx((50, 50))
-    assert near["interval"] == far["interval"] == "t"
-    assert near["high"] - near["low"] == pytest.approx(2 * stats.t.ppf(0.975, 39), rel=0.02)
+    assert near["interval"] == far["interval"] == "bootstrap, t"
+    assert near["high"] - near["low"] == pytest.approx(2 * stats.t.ppf(0.975, 39), rel=0.05)
     seeds = 100 / 3
     freedom = (1 + seeds) ** 2 / (1 / 39 + seeds**2 / 2)
     assert far["high"] - far["low"] == pytest.approx(2 * stats.t.ppf(0.975, freedom) * np.sqrt(1 + seeds), rel=0.02)
@@ -136,17 +183,17 @@ def test_with_several_seeds_the_score_is_their_mean_and_the_interval_covers_thei
 def test_a_score_over_folds_is_their_mean():
     folds = [Sampled(value, np.full(REPLICATES, value), 0.0, 30) for value in (10.0, 20.0, 60.0)]
     facts = interval(ACCURACY, [folds])
-    assert (facts["value"], facts["low"], facts["high"], facts["groups"]) == (30, 30, 30, 90)
+    assert (facts["value"], facts["groups"]) == (30, 90)
     assert replicates([folds]).shape == (1, REPLICATES)
     assert set(replicates([folds]).flatten()) == {30.0}
 
 
 def test_few_groups_in_each_fold_are_few_even_where_the_folds_have_many_together():
-    """Five folds of four speakers resample four at a time, which is too narrow; so Student's t, with 15 to spare."""
-    folds = [sample(ACCURACY, spoken(RANDOM.permutation([0, 0, 1, 1]))) for _ in range(5)]
-    facts = interval(ACCURACY, [folds])
+    """Five folds of four speakers resample four at a time, which is too narrow; so the jackknife, with 15 to spare."""
+    folds = [sample(FREE, spoken(RANDOM.permutation([0, 0, 1, 1]))) for _ in range(5)]
+    facts = interval(FREE, [folds])
     half = stats.t.ppf(0.975, 15) * folds[0].error / np.sqrt(5)
-    assert facts["interval"] == "t"
+    assert facts["interval"] == "jackknife, t"
     assert facts["high"] - facts["low"] == pytest.approx(2 * half)
 
 
@@ -154,8 +201,7 @@ def test_where_every_fold_holds_one_group_the_folds_are_the_groups():
     folds = [sample(ACCURACY, rows([1] * right + [0] * (10 - right), ["one"] * 10)) for right in (2, 4, 5, 6, 9)]
     facts = interval(ACCURACY, [folds])
     scores = np.array([20, 40, 50, 60, 90])
-    expected = stats.t.interval(0.95, 4, scores.mean(), stats.sem(scores))
-    assert (facts["low"], facts["high"]) == pytest.approx(expected)
+    assert (facts["low"], facts["high"]) == pytest.approx(arcsine_t(scores.mean(), stats.sem(scores), 4))
 
 
 def test_a_metric_without_a_value_has_none_and_no_interval():
@@ -178,13 +224,6 @@ def test_resamples_without_a_value_are_left_out_of_the_interval():
     assert facts["low"] <= facts["value"] < facts["high"]
     few = interval(metric, [[sample(metric, spoken([0, 1, 1, 0, 1, 1]))]])
     assert (few["low"], few["interval"]) == (None, "none: no value without some of 6 groups")
-
-
-def test_an_interval_always_holds_its_value():
-    """A metric that is as biased as can be: no resample reaches what the whole says."""
-    metric = Metric("most", "", "higher", 1.0, (0.0, 9.0), lambda _, weights: float((weights == 1).all()))
-    facts = interval(metric, [[sample(metric, MANY)]])
-    assert facts["low"] <= facts["value"] == facts["high"] == 1.0
 
 
 def test_an_infinite_score_has_no_interval_and_says_why():

@@ -14,7 +14,7 @@ from earbench import config, files, plan
 from earbench import record as records
 from earbench.contract import Clip, Recipe, Rows
 from earbench.errors import BenchError
-from earbench.intervals import tail
+from earbench.intervals import around, critical
 from earbench.kit.columns import objects
 from earbench.kit.metrics.accuracy import ACCURACY
 from earbench.line import run
@@ -77,7 +77,7 @@ def test_what_a_run_writes_is_a_valid_record(record):
     stored = read(record.path)
     assert list(problems_of(stored.facts)) == []
     assert stored.facts == record.facts
-    assert record.facts["scores"]["accuracy"]["interval"] == "bootstrap"
+    assert record.facts["scores"]["accuracy"]["interval"] == "bootstrap, logit t"
 
 
 def test_a_record_lies_under_its_encoder_task_and_plan(record, home):
@@ -116,11 +116,15 @@ def test_further_scores_have_rows_of_their_own(record):
 def test_replicates_give_the_interval_again(record):
     found = record.replicates()
     assert set(found) == set(record.scores)
+    assert record.scores["accuracy"]["low"] is not None
     for name, stored in record.scores.items():
-        outside = tail(stored["groups"])
-        low, high = np.quantile(found[name][0], [outside, 1 - outside])
-        assert (stored["low"], stored["high"]) == (low, high)
         assert found[name].dtype == np.float64
+        if stored["low"] is None:
+            assert np.ptp(found[name]) == 0
+            continue
+        error = found[name].std(ddof=1) * np.sqrt(stored["groups"] / (stored["groups"] - 1))
+        limits = around(stored["value"], critical(stored["groups"] - 1) * error, (0, 100))[1:]
+        assert (stored["low"], stored["high"]) == pytest.approx(limits)
 
 
 def test_a_record_tells_the_whole_search(record):
@@ -167,7 +171,7 @@ def test_several_seeds_are_listed_seed_by_seed(line):
     values = [value for (value,) in facts["scores"]["accuracy"]["per_seed"]]
     assert len(values) == 3
     assert facts["scores"]["accuracy"]["value"] == pytest.approx(np.mean(values))
-    assert facts["scores"]["accuracy"]["interval"] == "t"
+    assert facts["scores"]["accuracy"]["interval"] == "bootstrap, logit t"
     assert len(facts["layers"]["heads"]) == 3
 
 

@@ -1,4 +1,4 @@
-"""How sure a score is: the bootstrap over groups, and what to do when there are few of them."""
+"""How sure a score is: resampling of groups, and Student's t on a scale that has no end where the metric has one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # boards need no torch, which the contract imports
 REPLICATES = 1000
 FEW, TOO_FEW = 20, 5
 LEVEL = 0.95
+FARTHEST = 300.0
+"""Of a limit on the scale of a logarithm, so that it stays a number."""
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -47,10 +49,12 @@ def sample(metric: Metric, rows: Rows, *names: object) -> Sampled:
 def interval(metric: Metric, samples: Sequence[Sequence[Sampled]]) -> dict[str, Any]:
     """Value, 95 % interval and how it was made, from `samples[seed][fold]`.
 
-    A score is the mean over folds, then seeds. With 20 groups and more in every fold and one seed the interval is made
-    of the bootstrap's percentiles, as far out as the number of groups asks for (`tail`), and widened to the value where
-    rounding or a biased metric leaves it outside. Otherwise it is Student's t with the variance over groups plus that
-    over seeds (Welch-Satterthwaite); below 5 groups there is none.
+    A score is the mean over folds, then seeds. Its variance is that over groups, of the bootstrap's replicates with 20
+    groups and more in every fold and else of the jackknife, plus that over seeds (Welch-Satterthwaite). The interval is
+    Student's t on the logit of the score's place between two bounds, on the logarithm of its distance from a single
+    one, or on the score itself where there is none (delta method): as lopsided as scores near a bound are. Few groups
+    make a logit too wide and the plain score too narrow; between two bounds theirs is the arcsine of the root. Below 5
+    groups there is no interval, and none where all groups are alike.
     """
     values = [_mean([fold.value for fold in folds]) for folds in samples]
     kind, low, high = _limits(metric, samples, values)
@@ -97,61 +101,90 @@ def _limits(
         return "none: no value" if np.isnan(value) else "none: infinite", None, None
     if sum(counts) < TOO_FEW:
         return f"none: {sum(counts)} group{'' if sum(counts) == 1 else 's'}", None, None
-    if min(counts) >= FEW and len(samples) == 1:
-        kind, (low, high) = "bootstrap", _percentiles(_mean_replicates(samples[0]), tail(sum(counts), len(counts)))
-    else:
-        half = _half_width(samples, values)
-        kind, (low, high) = "t", np.clip([value - half, value + half], *metric.bounds)
-    if not np.isfinite([low, high]).all():
+    resampled = min(counts) >= FEW
+    spread = _resampled if resampled else _jackknifed
+    half = half_width([spread(folds) for folds in samples], values, sum(counts), len(counts))
+    if not np.isfinite(half):
         return f"none: no value without some of {sum(counts)} groups", None, None
-    return kind, min(float(low), value), max(float(high), value)
+    if half == 0:
+        return f"none: {sum(counts)} groups all alike", None, None
+    scale, low, high = around(value, half, metric.bounds, few=not resampled)
+    return f"{'bootstrap' if resampled else 'jackknife'}, {scale}", min(low, value), max(high, value)
 
 
-def tail(groups: int, folds: int = 1) -> float:
-    """The share of resamples that an interval leaves out at either end, where `folds` have so many groups together.
+def around(value: float, half: float, bounds: tuple[float, float], few: bool = False) -> tuple[str, float, float]:
+    """The limits `half` to either side of `value` on the scale that has `bounds` for its ends, and the scale's name.
 
-    The plain 2.5 % covers too little: resamples vary less than groups do, by (n - 1) / n, and their ends are those of a
-    normal distribution and not Student's t. Both are put right in the share (Hesterberg 2015, expanded percentiles).
-
-    >>> round(tail(20), 4), round(tail(1000), 4)
-    (0.0159, 0.0248)
+    >>> scale, low, high = around(90.0, 4.0, (0.0, 100.0))
+    >>> scale, round(low, 2), round(high, 2)
+    ('logit t', 85.23, 93.35)
     """
-    from scipy import special
+    lowest, highest = bounds
+    below, above = value - lowest, highest - value
+    if not min(below, above) > 0:
+        return "t", max(lowest, value - half), min(highest, value + half)
+    if np.isinf(below) and np.isinf(above):
+        return "t", value - half, value + half
+    if np.isfinite(below) and np.isfinite(above):
+        low, high = _arcsine(below, above, half) if few else _logit(below, above, half)
+        return "arcsine t" if few else "logit t", lowest + (below + above) * low, lowest + (below + above) * high
+    factor = float(np.exp(min(half / min(below, above), FARTHEST)))
+    if np.isinf(above):
+        return "log t", lowest + below / factor, lowest + below * factor
+    return "log t", highest - above * factor, highest - above / factor
 
-    freedom = groups - folds
-    return float(special.ndtr(-np.sqrt(groups / freedom) * critical(freedom)))
+
+def _logit(below: float, above: float, half: float) -> tuple[float, float]:
+    """The limits as shares of the whole, on the scale of log odds."""
+    odds, factor = below / above, float(np.exp(min(half * (1 / below + 1 / above), FARTHEST)))
+    return odds / factor / (1 + odds / factor), odds * factor / (1 + odds * factor)
 
 
-def _percentiles(replicates: Array, outside: float) -> Array:
-    """The limits that leave this share out at either end, of the replicates that have a value."""
+def _arcsine(below: float, above: float, half: float) -> tuple[float, float]:
+    """The limits as shares of the whole, on the scale where the spread of a share does not depend on it."""
+    angle, reach = np.arctan2(np.sqrt(below), np.sqrt(above)), half / (2 * np.sqrt(below * above))
+    return float(np.sin(max(angle - reach, 0.0)) ** 2), float(np.sin(min(angle + reach, np.pi / 2)) ** 2)
+
+
+def half_width(over_groups: Sequence[float], values: Sequence[float], groups: int, folds: int) -> float:
+    """Half of a 95 % interval of a score: `over_groups` are the variances of the seeds whose scores are `values`."""
+    within, seeds = float(np.mean(over_groups)), len(values)
+    over_seeds = float(np.var(values, ddof=1)) / seeds if seeds > 1 else 0.0
+    total = within + over_seeds
+    if total == 0:
+        return 0.0
+    freedom = total**2 / (within**2 / _spare(groups, folds) + (over_seeds**2 / (seeds - 1) if seeds > 1 else 0.0))
+    return float(critical(freedom) * np.sqrt(total))
+
+
+def resampled_variance(replicates: Array, groups: int, folds: int) -> float:
+    """The variance of a score over groups, from those of its replicates that have a value. Resamples vary less than
+    groups do, by what the means of folds take.
+    """
     found = replicates[np.isfinite(replicates)]
-    return np.quantile(found, [outside, 1 - outside]) if len(found) else np.full(2, np.nan)
+    return float(found.var(ddof=1)) * groups / _spare(groups, folds) if len(found) > 1 else float("nan")
+
+
+def _spare(groups: int, folds: int) -> int:
+    """Degrees of freedom over groups. Where every fold holds one group, the folds are the groups."""
+    return groups - folds or folds - 1
+
+
+def _resampled(folds: Sequence[Sampled]) -> float:
+    return resampled_variance(_mean_replicates(folds), sum(fold.groups for fold in folds), len(folds))
+
+
+def _jackknifed(folds: Sequence[Sampled]) -> float:
+    """The variance over groups of a mean over folds."""
+    if all(fold.groups == 1 for fold in folds):
+        return float(np.var([fold.value for fold in folds], ddof=1)) / len(folds)
+    return sum(fold.error**2 for fold in folds) / len(folds) ** 2
 
 
 def _spread(replicates: Array, count: int) -> float:
     """The standard error, freed of what a resample of few groups varies too little."""
     found = replicates[np.isfinite(replicates)]
     return float(found.std(ddof=1) * np.sqrt(count / (count - 1))) if len(found) > 1 else float("nan")
-
-
-def _half_width(samples: Sequence[Sequence[Sampled]], values: Sequence[float]) -> float:
-    over_groups = float(np.mean([_variance(folds) for folds in samples]))
-    counts = [fold.groups for fold in samples[0]]
-    spare = sum(counts) - len(counts) or len(counts) - 1
-    seeds = len(values)
-    over_seeds = float(np.var(values, ddof=1)) / seeds if seeds > 1 else 0.0
-    total = over_groups + over_seeds
-    if total == 0:
-        return 0.0
-    freedom = total**2 / (over_groups**2 / spare + (over_seeds**2 / (seeds - 1) if seeds > 1 else 0.0))
-    return float(critical(freedom) * np.sqrt(total))
-
-
-def _variance(folds: Sequence[Sampled]) -> float:
-    """The variance over groups of a mean over folds. Where every fold holds one group, the folds are the groups."""
-    if all(fold.groups == 1 for fold in folds):
-        return float(np.var([fold.value for fold in folds], ddof=1)) / len(folds)
-    return sum(fold.error**2 for fold in folds) / len(folds) ** 2
 
 
 def _members(rows: Rows) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:

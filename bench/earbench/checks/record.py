@@ -13,7 +13,7 @@ from earbench.contract import Task
 from earbench.data import counts_that_differ
 from earbench.demo import build as demo
 from earbench.errors import BenchError, UnknownName
-from earbench.intervals import REPLICATES, tail
+from earbench.intervals import REPLICATES, around, half_width, resampled_variance
 from earbench.plan import load_task
 from earbench.record import Record, problems_of
 from earbench.selection import deviation_names
@@ -54,7 +54,7 @@ def rows_are_of_the_stated_test_list(record: Record) -> Verdict:
 
 
 def replicates_give_the_intervals(record: Record) -> Verdict:
-    """Every score with a value has 1,000 replicates per seed, and a bootstrap interval is what they say."""
+    """Every score with a value has 1,000 replicates per seed, and an interval made of them is what they say."""
     for name, score in record.scores.items():
         found = record.replicates_of(name)
         if score["value"] is None:
@@ -63,7 +63,7 @@ def replicates_give_the_intervals(record: Record) -> Verdict:
         if found is None or found.shape != (seeds, REPLICATES):
             shape = "none" if found is None else " x ".join(map(str, found.shape))
             return False, f"{name}: {seeds} x {REPLICATES} replicates expected, found {shape}"
-        if score["interval"] == "bootstrap" and (problem := _interval_problem(score, found[0])):
+        if score["interval"].startswith("bootstrap") and (problem := _interval_problem(score, found)):
             return False, f"{name}: {problem}"
         mean = np.mean([np.mean(folds) for folds in score.get("per_seed") or [[score["value"]]]])
         if not rescore.same(float(mean), score["value"]):
@@ -117,13 +117,18 @@ def _own(task: Task, some: rescore.Kept) -> str:
 
 def _interval_problem(score: Mapping[str, Any], replicates: np.ndarray[Any, Any]) -> str:
     """Why the limits are not those of the replicates; empty if they are."""
-    known = replicates[np.isfinite(replicates)]
-    outside = tail(score["groups"], len(score["per_seed"][0]))
-    low, high = np.quantile(known, [outside, 1 - outside])
-    expected = (float(min(low, score["value"])), float(max(high, score["value"])))
+    values, size = [float(np.mean(folds)) for folds in score["per_seed"]], (score["groups"], len(score["per_seed"][0]))
+    half = half_width([resampled_variance(each, *size) for each in replicates], values, *size)
+    expected = around(score["value"], half, _bounds(score))[1:]
     if rescore.same([score["low"], score["high"]], expected):
         return ""
     return f"[{score['low']}, {score['high']}] is not what its replicates say, [{expected[0]}, {expected[1]}]"
+
+
+def _bounds(score: Mapping[str, Any]) -> tuple[float, float]:
+    """Of its metric; none of them is a null in a record."""
+    lowest, highest = score.get("bounds", (None, None))
+    return -np.inf if lowest is None else lowest, np.inf if highest is None else highest
 
 
 CHECKS: tuple[Callable[[Record], Verdict], ...] = (

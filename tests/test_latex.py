@@ -40,6 +40,11 @@ def test_the_table_is_the_board(table):
     ]
 
 
+def test_a_column_without_a_score_does_not_claim_a_direction(tmp_path):
+    found = board(PLAN, [Record(tmp_path / "x-1.json", record_facts("one", accuracy=80.0))])
+    assert latex(found).splitlines()[3] == r"encoder & ks accuracy $\uparrow$ & asr wer \\"
+
+
 def test_the_signature_is_a_comment_above(table):
     assert table.splitlines()[0] == (
         "% board:two|earbench:0.1.0|tasks:asr-v1,ks-v1|corpus:published|effort:standard|seeds:1|deviations:early-stop"

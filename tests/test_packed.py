@@ -8,15 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from earbench import packed, prepare
+from earbench import packed, prepare, verify
 from earbench.data import Place, locate
 from earbench.errors import BenchError, MissingCorpus
 from earbench.kit import hear_layout
 from earbench.plan import load_task
 from earbench.prepare import ANY_ENCODER
 from earbench.progress import Progress
+from earbench.record import Record
 from earbench_tasks.hear import BEEHIVE
 
+COUNTS = {"labels": 14, "folds": 2, "clips": 84}
 HOME = "beehive_states_fold0-v2-full"
 
 
@@ -152,7 +154,7 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path, settings, quiet):
 
 def test_prepare_looks_into_archives_too(archives, settings, quiet):
     (found,) = prepare.prepared(["hear_beehive"], str(archives), settings, False, quiet)
-    assert found["counts"] == {"labels": 14, "folds": 2, "clips": 84}
+    assert found["counts"] == COUNTS
     assert found["differences"] == ["labels: expected 2, found 14", "clips: expected 576, found 84"]
 
 
@@ -162,3 +164,12 @@ def test_prepare_notices_audio_that_is_not_there(archives, settings, quiet):
         path.unlink()
     (found,) = prepare.prepared(["hear_beehive"], str(archives), settings, False, quiet)
     assert found["problem"].startswith("4 of 252 audio files are not there")
+
+
+def test_the_labels_that_a_bundle_is_verified_by_may_be_packed(archives, settings, quiet):
+    upstream = {"name": "any", "family": "any", "licence": "any", "sample_rate": 16_000, "hop": 0.01, "layers": 1}
+    facts = {"upstream": upstream | {"width": 1}, "task": {"demo": False, "corpus": "hear", "census": COUNTS}}
+    record = Record(Path("x-1.json"), facts | {"effort": "standard"})
+    _, found = verify.folds_for(record, load_task("hear_beehive"), verify.Wish(str(archives)), settings, quiet)
+    assert len(found) == 2
+    assert all(fold.test.clips for fold in found)

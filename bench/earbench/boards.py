@@ -25,7 +25,9 @@ RESTRICTED = re.compile(r"\bNC\b|non-?commercial|evaluation|research|unclear", r
 
 @dataclass(frozen=True)
 class Column:
-    """One score of one task, titled "task metric"; an aggregate has no task. `unit` is that of the records."""
+    """One score of one task, titled "task metric"; an aggregate has no task. `unit` and `better` are those of the
+    records; empty where there is none.
+    """
 
     title: str
     task: str
@@ -126,8 +128,8 @@ def _columns(plan: BoardPlan, cells: Chosen) -> tuple[Column, ...]:
     )
 
 
-def _unit(score: Mapping[str, Any] | None) -> tuple[str, ...]:
-    return (score["unit"], score["better"]) if score else ()
+def _unit(score: Mapping[str, Any] | None) -> tuple[str, str]:
+    return (score["unit"], score["better"]) if score else ("", "")
 
 
 def _notes(record: Record, lists: Mapping[str, Tested | None]) -> list[str]:

@@ -7,7 +7,7 @@ from earbench.boards import Board, Cell, Column, Row
 from earbench.report import NOT_RUN, score_text, signature
 
 MARKS = {"best": r"\textbf{%s}", "second": r"\underline{%s}", None: "%s"}
-ARROWS = {"higher": r"$\uparrow$", "lower": r"$\downarrow$"}
+ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "": ""}
 SPECIAL = re.compile(r"[\\{}$&#^_%~]")
 WORDS = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
 
@@ -18,7 +18,7 @@ def latex(board: Board) -> str:
     The first line is a comment with the board's signature.
     """
     width = len(board.columns) + 1
-    head = ["encoder", *(f"{escaped(column.title)} {ARROWS[column.better]}" for column in board.columns)]
+    head = ["encoder", *(escaped(column.title) + ARROWS[column.better] for column in board.columns)]
     lines = [rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}", r"\toprule", _line(head), r"\midrule"]
     lines += [_line([escaped(row.upstream), *_cells(row, board.columns)]) for row in board.rows]
     if board.published:

@@ -24,6 +24,7 @@ from earbench.contract import Fold, Task, UpstreamCard
 from earbench.data import at, census_differences, folds_of, locate, quick
 from earbench.errors import BenchError, RequestError
 from earbench.files import digest_of
+from earbench.packed import unpacked
 from earbench.plan import load_task
 from earbench.progress import Progress
 from earbench.record import Record
@@ -200,7 +201,7 @@ def _corpus_findings(
     record: Record, task: Task, wish: Wish, settings: Settings, progress: Progress, again: list[str]
 ) -> Iterator[Found]:
     try:
-        task, folds = _folds(record, task, wish, settings, progress)
+        task, folds = folds_for(record, task, wish, settings, progress)
     except BenchError as error:
         yield Found("", "scores from predictions and the corpus", OPEN, str(error.args[0]))
         return
@@ -218,7 +219,7 @@ def _corpus_findings(
         yield Found("", f"{', '.join(rest)} from predictions and the corpus", OPEN, detail)
 
 
-def _folds(
+def folds_for(
     record: Record, task: Task, wish: Wish, settings: Settings, progress: Progress
 ) -> tuple[Task, Sequence[Fold]]:
     """The task as its corpus states it, and its folds; an error says why they cannot be had."""
@@ -239,6 +240,7 @@ def _folds(
         raise BenchError(
             f"the folder of '{stated['corpus']}' here is the demo corpus: --data DIR names the published one"
         )
+    place = unpacked(task, card, place, settings, progress)
     task = at(task, card, place)
     folds = folds_of(task, card, place)
     whole = not census_differences(task, folds, place)

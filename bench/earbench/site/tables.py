@@ -70,7 +70,7 @@ def table(board: Board, pages: Mapping[Key, str], cards: Mapping[str, Mapping[st
     """The board's rows in its order, best first; `cards` are those of tasks by name."""
     shared = {column.title: _shared(board, column) for column in board.columns}
     lines = [_line(row, board.columns, shared, pages[row.upstream, row.digest]) for row in board.rows]
-    return Table(board, tuple(lines), {column.title: _better(board, column, cards) for column in board.columns})
+    return Table(board, tuple(lines), {column.title: _better(column, cards) for column in board.columns})
 
 
 def shown(cell: Cell | None, shared: Callable[[int], bool]) -> Shown | None:
@@ -134,9 +134,9 @@ def _facts(row: Row) -> dict[str, Fact]:
     }
 
 
-def _better(board: Board, column: Column, cards: Mapping[str, Mapping[str, Any]]) -> str | None:
+def _better(column: Column, cards: Mapping[str, Mapping[str, Any]]) -> str | None:
     """What records say, else the card's metric that the column's begins with ("eer" of "eer_published")."""
-    if not column.task or any(column.title in row.cells for row in board.rows):
+    if column.better:
         return column.better
     metrics = cards.get(column.task, {}).get("metrics", ())
     return next((one["better"] for one in metrics if f"{column.metric}_".startswith(f"{one['name']}_")), None)

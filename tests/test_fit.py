@@ -422,6 +422,17 @@ def test_folds_draw_batches_of_their_own(tmp_path):
     assert drawn(one, RECIPE, 0) != drawn(two, RECIPE, 0)
 
 
+def test_recipes_of_one_shape_begin_alike_but_for_those_with_another_start(tmp_path, quiet):
+    """At a rate of zero the weights are those of the beginning. Another start is another draw, whatever the order."""
+    still = RECIPE.with_(lr=0.0)
+    recipes = [still, still.with_(optimiser="sgd"), still.with_(start=1), still.with_(start=2)]
+    begun = [one.state["head.project.weight"] for one in fits(bench(tmp_path / "one", recipes), quiet)]
+    assert torch.equal(begun[0], begun[1])
+    assert not any(torch.equal(begun[one], begun[two]) for one, two in [(0, 2), (0, 3), (2, 3)])
+    (again,) = fits(bench(tmp_path / "two", recipes[3:]), quiet)
+    assert torch.equal(again.state["head.project.weight"], begun[3])
+
+
 def test_nothing_outside_draws_from_the_heads_start(tmp_path, quiet):
     first = fits(bench(tmp_path / "one", [RECIPE.with_(lr=0.0)]), quiet)
     torch.manual_seed(99)

@@ -104,7 +104,7 @@ def trained(case, root, quiet, **changes):
     vars(task).update(changes, given=case["weights"])
     fold = task.folds(root, encoder)[0].each(lambda _, split: replace(split, seconds=(2.0,) * len(split.clips)))
     store = stored(case, fold)
-    recipe = hear_grid.recipe({**case["conf"], "initialization": "normal"}, "fixed", finite=True)
+    recipe = hear_grid.recipe({**case["conf"], "initialization": "normal"}, 0, "fixed", finite=True)
     bench = open_fold(cell(task, store), plan([recipe]), fold, shelf(store, fold), root)
     (fitted,) = grid(bench, [0], 0, None, quiet)
     return task, bench, fitted, examples(task, fold.test, None, shelf(store, fold), CPU)

@@ -376,6 +376,9 @@ class Recipe:
 
     With `finite`, training ends at the first judgement that is NaN or infinite, as HEAR's reference does (sheet 4.4); a
     recipe that never had another one then counts as the worst there can be, not as one without a value.
+
+    Recipes of a seed whose heads have the same shape begin with the same weights, so that a grid compares its points
+    and not their luck; another `start` is another draw, for protocols whose points each have their own.
     """
 
     lr: float
@@ -390,6 +393,7 @@ class Recipe:
     unit: Literal["step", "epoch"] = "step"
     keep: int | None = None
     finite: bool = False
+    start: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def with_(self, **changes: Any) -> Recipe:

@@ -313,9 +313,10 @@ def _outputs(stacks: Sequence[Stack], x: Tensor, lengths: Tensor | None) -> Iter
 
 
 def _probe(bench: Bench, recipe: Recipe, seed: int) -> Probe:
-    """A fresh head behind fresh layer weights: the same for every recipe of a seed that has this shape."""
+    """A fresh head behind fresh layer weights: the same for every recipe of a seed that has this shape and start."""
     layers, width = bench.train.shape
-    start = derive("head", bench.task.card.name, bench.fold.name, seed)
+    own = [recipe.start] if recipe.start else []
+    start = derive("head", bench.task.card.name, bench.fold.name, seed, *own)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(start)
         head = bench.task.head(width, bench.space, recipe)

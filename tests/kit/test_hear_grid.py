@@ -58,7 +58,7 @@ def test_a_small_grid_is_trained_whole():
 
 def test_recipes_are_the_published_ones():
     for point, (layers, initialisation, lr) in zip(points({}), PUBLISHED, strict=True):
-        one = recipe(point, "fixed", finite=True)
+        one = recipe(point, 0, "fixed", finite=True)
         assert (one.optimiser, one.lr, one.weight_decay, one.clip) == ("adam", lr, 0.0, None)
         assert (one.batch, one.unit, one.every, one.patience, one.finite) == (1024, "epoch", 3, 20, True)
         assert one.options == {
@@ -81,7 +81,7 @@ def test_recipes_are_the_published_ones():
 )
 def test_the_last_judgement_is_the_last_one_of_the_reference(metadata, every, last):
     """After epochs n, 2n, 3n, … and never after the last epoch for its own sake (sheet 4.4)."""
-    found = [recipe(point, "fixed", finite=False) for point in points(metadata)]
+    found = [recipe(point, 0, "fixed", finite=False) for point in points(metadata)]
     assert {(one.every, one.steps) for one in found} == {(every, last)}
 
 
@@ -112,7 +112,7 @@ def test_all_that_is_wrong_with_a_grid_is_one_error():
 
 def test_a_grid_that_would_never_judge_is_refused():
     with pytest.raises(RequestError, match="judges every 10 epochs, and trains for 5"):
-        recipe(points(stated(max_epochs=[5], check_val_every_n_epoch=[10]))[0], "fixed", finite=False)
+        recipe(points(stated(max_epochs=[5], check_val_every_n_epoch=[10]))[0], 0, "fixed", finite=False)
 
 
 def test_larger_post_processing_comes_first_and_wins_ties():

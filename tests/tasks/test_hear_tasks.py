@@ -130,7 +130,9 @@ def test_a_grid_that_cannot_be_followed_is_refused_by_name(tmp_path):
 def test_the_reference_keeps_its_rows_and_ends_at_a_judgement_without_a_value(tmp_path):
     task, (fold,) = opened(write(tmp_path))
     recipes = task.recipes("reference", demo=False)
-    assert recipes == [hear_grid.recipe(point, "fixed", finite=True) for point in hear_grid.points({})]
+    assert recipes == [
+        hear_grid.recipe(point, number, "fixed", finite=True) for number, point in enumerate(hear_grid.points({}))
+    ]
     batches = task.batches(fold.train, recipes[0], np.random.default_rng(0))
     assert [[*next(batches)] for _ in range(3)] == [[*range(6)]] * 3
     assert set(task.deviations("reference")) == {"own-seeds"}
@@ -378,7 +380,7 @@ def test_the_folds_of_beehive_hear_every_hive_once(tmp_path, settings, quiet):
 @pytest.fixture
 def short(monkeypatch):
     """Two points of the grid and few epochs; everything else as published."""
-    few = [hear_grid.recipe(point, "fixed", finite=True).with_(steps=6) for point in hear_grid.points({})[1:3]]
+    few = [hear_grid.recipe(point, 0, "fixed", finite=True).with_(steps=6) for point in hear_grid.points({})[1:3]]
     monkeypatch.setattr(HearTask, "recipes", lambda *_: few)
 
 

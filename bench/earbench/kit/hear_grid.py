@@ -48,10 +48,11 @@ def points(metadata: Mapping[str, Any]) -> list[Point]:
     return found[:POINTS]
 
 
-def recipe(point: Point, order: str, finite: bool) -> Recipe:
+def recipe(point: Point, start: int, order: str, finite: bool) -> Recipe:
     """The recipe of one combination. Training ends with the last judgement: what comes after it changes no head.
 
-    `order` is how training rows are visited, "fixed" or "shuffled" anew in every epoch.
+    `start` is its number: the reference seeds once for a whole search, so that every combination begins with weights of
+    its own (HEAR sheet 4.4). `order` is how training rows are visited, "fixed" or "shuffled" anew in every epoch.
     """
     every, epochs = point["check_val_every_n_epoch"], point["max_epochs"]
     if epochs < every:
@@ -64,6 +65,7 @@ def recipe(point: Point, order: str, finite: bool) -> Recipe:
         patience=point["patience"],
         unit="epoch",
         finite=finite,
+        start=start,
         options={
             "hidden_layers": point["hidden_layers"],
             "hidden_dim": point["hidden_dim"],

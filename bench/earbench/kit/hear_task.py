@@ -134,7 +134,8 @@ class HearTask(Task):
         if demo:
             return _small(self.first.kind)
         order, finite = ("fixed", True) if effort == "reference" else ("shuffled", False)
-        return [hear_grid.recipe(point, order, finite) for point in hear_grid.points(self.first.metadata)]
+        points = hear_grid.points(self.first.metadata)
+        return [hear_grid.recipe(point, number, order, finite) for number, point in enumerate(points)]
 
     def batches(self, split: Split, recipe: Recipe, rng: np.random.Generator) -> Iterator[Sequence[int]]:
         if recipe.options["order"] == "fixed":

@@ -21,6 +21,8 @@ from earbench.kit.metrics.events import METRICS as EVENT_METRICS
 from earbench.kit.metrics.hear import MEAN_AP, TOP1_ACC
 from earbench.kit.text import slug
 
+VERSION = 2
+"""Of all of them: they share the predictor that moves their scores."""
 LAYOUT = (
     "HEAR's prepared task folder, unpacked at any depth below one root for all tasks:\n"
     f"  FOLDER/   {METADATA}, {VOCABULARY}, a JSON per split,\n"
@@ -36,7 +38,7 @@ class Folder(HearTask):
 
     card = TaskCard(
         "hear",
-        1,
+        VERSION,
         "Yours: hear:FOLDER, a task folder that HEAR's tool prepared",
         Corpus(
             "hear",
@@ -100,7 +102,6 @@ def published(
     counts: Mapping[str, int],
     scores: str,
     licence: str,
-    version: int = 1,
 ) -> Published:
     """A row of HEAR sheet 2.3: what is counted, and the scores, the primary one first."""
     folders = (folders,) if isinstance(folders, str) else folders
@@ -115,7 +116,7 @@ def published(
     )
     metrics = tuple(metric for score in scores.split() for metric in SCORES[kind][score])
     grain = "frame" if kind == EVENTS else "clip"
-    card = TaskCard(name, version, title, corpus, grain, metrics, "hear", "HEAR 2021", verified="vectors")
+    card = TaskCard(name, VERSION, title, corpus, grain, metrics, "hear", "HEAR 2021", verified="vectors")
     return Published(card, folders, kind)
 
 
@@ -152,7 +153,6 @@ PITCH = published(
     splits(88, 4000, 500, 500),
     "pitch_acc chroma_acc",
     "CC BY 4.0",
-    version=2,
 )
 PITCH_50H = published(
     "hear_nsynth_pitch_50h",

@@ -44,6 +44,7 @@ SCHEMES = {
     "features": "needs arrays, and encodes nothing: tests/test_features.py",
     "hf": "needs a model: tests/kit/test_hf.py runs the checks on folders",
     "hear": "needs a module: tests/upstreams/test_hear_modules.py runs the checks on some",
+    "hear_alone": "the same",
     "py": "needs a class: tests/upstreams/test_own_python.py runs the checks on one",
     "s3prl": "needs s3prl and a file: tests/upstreams/test_s3prl_upstreams.py runs the checks on tiny ones",
     "torchaudio": "needs a bundle: tests/upstreams/test_torchaudio_bundles.py runs the checks on small ones",

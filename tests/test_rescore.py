@@ -10,6 +10,7 @@ import pytest
 from earbench.contract import Clip, Labels, Split, UpstreamCard
 from earbench.kit.events import Event
 from earbench.kit.metrics.events import METRICS, event_rows
+from earbench.kit.metrics.hear import scene_rows
 from earbench.record import plain_rows
 from earbench.rescore import difference, same, stored, units
 from earbench_tasks.diarisation import Diarisation
@@ -69,6 +70,14 @@ def test_tags_and_values_score_again_from_stored_predictions(question, labels, s
         assert metric.value(made, np.ones(2)) == metric.value(rows, np.ones(2))
     other = task.again(split(*reversed(labels)), kept(rows))
     assert "truth is" in difference(kept(rows), other)
+
+
+def test_probabilities_in_single_precision_are_the_same_when_they_are_read_back():
+    likely = np.array([[0.1, 0.9], [0.03035653, 0.96964347]], np.float32)
+    made = scene_rows(split("a", "b"), {"c0": likely[0], "c1": likely[1]}, Labels("ab"))
+    assert difference(kept(made), made) == ""
+    other = scene_rows(split("a", "b"), {"c0": likely[1], "c1": likely[0]}, Labels("ab"))
+    assert "score is [0.1, 0.9] in the rows" in difference(kept(made), other)
 
 
 def test_rows_without_predictions_give_no_array_again():

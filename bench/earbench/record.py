@@ -198,14 +198,14 @@ def plain_rows(
         yield (
             {"id": unit, "groups": list(names), "fold": fold, "seed": seed}
             | of
-            | {name: finite(_plain(values, index)) for name, values in columns.items()}
+            | {name: finite(plain(values, index)) for name, values in columns.items()}
         )
 
 
-def _plain(values: np.ndarray[Any, Any], index: int) -> Any:
+def plain(values: np.ndarray[Any, Any], index: int) -> Any:
     """An entry as plain data; single precision by the shortest decimals that are read back as the same.
 
-    >>> _plain(np.array([[0.1, 1e-20]], np.float32), 0), _plain(np.array([0.1]), 0)
+    >>> plain(np.array([[0.1, 1e-20]], np.float32), 0), plain(np.array([0.1]), 0)
     ([0.1, 1e-20], 0.1)
     """
     if values.dtype == object:

@@ -17,7 +17,7 @@ from earbench import intervals
 from earbench.contract import Clip, Fold, Metric, Rows, Split, Task
 from earbench.kit.columns import column
 from earbench.measure import metric_of, of_rows
-from earbench.record import Record, finite
+from earbench.record import Record, finite, plain
 
 CLOSE = 1e-9
 """How far numbers may lie apart, relative to them: processors add in different orders."""
@@ -141,10 +141,10 @@ def difference(rows: Rows, made: Rows) -> str:
     for name, values in made.arrays.items():
         if name not in rows.arrays:
             return f"rows have no '{name}'"
-        anew = values.tolist()
         for one, value in zip(rows.ids, rows.arrays[name].tolist(), strict=True):
-            if not same(value, finite(anew[place[one]])):
-                return f"'{one}': {name} is {_short(value)} in the rows, {_short(anew[place[one]])} made again"
+            anew = finite(plain(values, place[one]))
+            if not same(value, anew):
+                return f"'{one}': {name} is {_short(value)} in the rows, {_short(anew)} made again"
     return ""
 
 

@@ -128,6 +128,15 @@ def test_groups_that_are_all_alike_do_not_say_how_far_others_would_differ(hits):
     assert facts["interval"] == f"none: {len(hits)} groups all alike"
 
 
+@pytest.mark.parametrize("groups", [12, 40])
+def test_rounding_makes_no_interval(groups):
+    """One of twelve is right in every group: sums of such shares differ in their last digits."""
+    found = rows(np.tile(np.eye(12)[0], groups), np.repeat([f"p{number}" for number in range(groups)], 12))
+    assert interval(ACCURACY, [[sample(ACCURACY, found)]])["interval"] == f"none: {groups} groups all alike"
+    wobbling = replace(ACCURACY, value=lambda some, counts: 8.333333333333333 + 1e-14 * counts[0])
+    assert interval(wobbling, [[sample(wobbling, found)]])["interval"] == f"none: {groups} groups all alike"
+
+
 @pytest.mark.parametrize("value", [1e-6, 0.3, 50, 99.9])
 @pytest.mark.parametrize("half", [1e-9, 0.5, 40, 1e6])
 def test_an_interval_stays_within_the_bounds_of_its_metric_and_around_its_value(value, half):

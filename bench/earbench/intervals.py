@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # boards need no torch, which the contract imports
 REPLICATES = 1000
 FEW, TOO_FEW = 20, 5
 LEVEL = 0.95
+ROUNDING = 1e-9
+"""Of a score: as far as sums in another order lie apart."""
 FARTHEST = 300.0
 """Of a limit on the scale of a logarithm, so that it stays a number."""
 
@@ -106,7 +108,7 @@ def _limits(
     half = half_width([spread(folds) for folds in samples], values, sum(counts), len(counts))
     if not np.isfinite(half):
         return f"none: no value without some of {sum(counts)} groups", None, None
-    if half == 0:
+    if half <= ROUNDING * max(1.0, abs(value)):
         return f"none: {sum(counts)} groups all alike", None, None
     scale, low, high = around(value, half, metric.bounds, few=not resampled)
     return f"{'bootstrap' if resampled else 'jackknife'}, {scale}", min(low, value), max(high, value)

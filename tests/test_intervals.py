@@ -133,7 +133,7 @@ def test_rounding_makes_no_interval(groups):
     """One of twelve is right in every group: sums of such shares differ in their last digits."""
     found = rows(np.tile(np.eye(12)[0], groups), np.repeat([f"p{number}" for number in range(groups)], 12))
     assert interval(ACCURACY, [[sample(ACCURACY, found)]])["interval"] == f"none: {groups} groups all alike"
-    wobbling = replace(ACCURACY, value=lambda some, counts: 8.333333333333333 + 1e-14 * counts[0])
+    wobbling = replace(ACCURACY, value=lambda _, counts: 8.333333333333333 + 1e-14 * counts[0])
     assert interval(wobbling, [[sample(wobbling, found)]])["interval"] == f"none: {groups} groups all alike"
 
 

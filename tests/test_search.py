@@ -107,6 +107,29 @@ def test_a_single_recipe_without_a_value_is_what_there_is(tmp_path, quiet, scrip
     assert [heads[0].recipe for heads in found(tmp_path, quiet, recipes=1).heads[None]] == [0, 0]
 
 
+INFINITE = {(0, 0): float("inf"), (0, 1): float("-inf"), (1, 0): -3.0, (1, 1): -4.0}
+
+
+@pytest.mark.parametrize(("recipes", "winner"), [(2, 1), (1, 0)])
+def test_a_recipe_that_was_judged_by_both_infinities_never_wins_and_ends_no_run(
+    recipes, winner, tmp_path, quiet, scripted
+):
+    """A d' is infinite where a label is told perfectly, or wrongly all the time; both together have no mean."""
+    scripted(lambda case: INFINITE[case.recipe, case.seed])
+    heads = found(tmp_path, quiet, recipes, folds=1, seeds=2).heads[None]
+    assert {head.recipe for head in heads[0]} == {winner}
+
+
+def test_where_all_recipes_were_judged_by_both_infinities_the_first_is_taken(tmp_path, quiet, scripted):
+    scripted(lambda case: [float("inf"), float("-inf")][case.seed])
+    assert {head.recipe for head in found(tmp_path, quiet, folds=1, seeds=2).heads[None][0]} == {0}
+
+
+def test_a_layer_may_be_judged_by_both_infinities_on_two_folds(tmp_path, quiet, scripted):
+    scripted(lambda case: float("inf") if case.fold == "fold0" else float("-inf"))
+    assert found(tmp_path, quiet, recipes=1, store=MadeUp(layers=2), layers="each").best_layer == 0
+
+
 class Patchy(Colours):
     """Accuracy has no value on the valid split of `unjudged`, as R2 has none where all numbers are the same."""
 

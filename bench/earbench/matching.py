@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -34,7 +33,7 @@ def match(cell: Cell, task: Match, folds: Sequence[Fold], shelf: Shelf, progress
         layer: [[samples_of(task, fold, one)] for fold, one in zip(folds, found, strict=True)]
         for layer, found in rows.items()
     }
-    best = best_of(task, {layer: fmean(line["valid"] for line in table if line["layer"] == layer) for layer in layers})
+    best = best_of(task, {layer: [line["valid"] for line in table if line["layer"] == layer] for layer in layers})
     said = [(fold.name, 0, one) for fold, one in zip(folds, rows[best], strict=True)]
     metrics = {metric.name: metric for metric in task.card.metrics}
     each = per_layer(task, scored) if len(layers) > 1 else []

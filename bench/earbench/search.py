@@ -75,14 +75,19 @@ def open_fold(cell: Cell, plan: Plan, fold: Fold, shelf: Shelf, folder: Any) -> 
     return Bench(cell.task, plan, fold, space, train, valid, cell.device, folder)
 
 
-def best_of(task: Task, means: Mapping[K, float]) -> K:
-    """The key of the best mean on valid; of equals, the first. A choice between nothing but NaNs is an error."""
-    best, *others = means
-    if others and all(map(math.isnan, means.values())):
+def best_of(task: Task, scores: Mapping[K, Sequence[float]]) -> K:
+    """The key of the best mean on valid; of equals, the first.
+
+    A choice between keys that all have a NaN among their scores is an error. Both infinities (of a d', say) are not:
+    their mean is NaN too, so such a key never wins, and where there are only such, the first does.
+    """
+    best, *others = scores
+    if others and all(any(map(math.isnan, some)) for some in scores.values()):
         raise BenchError(
-            f"task '{task.card.name}': {task.select} has no value on valid for any of {len(means)} choices",
+            f"task '{task.card.name}': {task.select} has no value on valid for any of {len(scores)} choices",
             "heads that diverged say nothing finite; or the valid split holds nothing that the metric could count",
         )
+    means = {key: _mean(some) for key, some in scores.items()}
     for key in others:
         if better(judge(task), means[key], means[best]):
             best = key
@@ -124,11 +129,20 @@ def _winners(task: Task, trained: list[list[Fitted]]) -> list[list[Fitted]]:
 def _winner(task: Task, fits: Sequence[Fitted]) -> int:
     """The recipe with the best mean on valid, over seeds (and folds); of equals, the first of the grid."""
     numbers = sorted({fit.recipe for fit in fits})
-    return best_of(task, {number: fmean(fit.valid for fit in fits if fit.recipe == number) for number in numbers})
+    return best_of(task, {number: [fit.valid for fit in fits if fit.recipe == number] for number in numbers})
 
 
 def _best_layer(task: Task, heads: dict[int | None, list[list[Fitted]]]) -> int | None:
-    return best_of(task, {layer: fmean(fit.valid for fits in heads[layer] for fit in fits) for layer in heads})
+    return best_of(task, {layer: [fit.valid for fits in heads[layer] for fit in fits] for layer in heads})
+
+
+def _mean(scores: Sequence[float]) -> float:
+    """The mean, in which both infinities make a NaN: `fmean` refuses to add them.
+
+    >>> _mean([1.0, 2.0]), _mean([math.inf, 0.0]), _mean([math.inf, -math.inf])
+    (1.5, inf, nan)
+    """
+    return math.nan if {math.inf, -math.inf} <= set(scores) else fmean(scores)
 
 
 def _line(fold: Fold, fitted: Fitted, plan: Plan) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from fitting import record_facts, score
 
 from earbench import config, files, plan
 from earbench import record as records
-from earbench.contract import Clip, Recipe, Rows
+from earbench.contract import Clip, Recipe, Rows, Split
 from earbench.errors import BenchError
 from earbench.intervals import around, critical
 from earbench.kit.columns import objects
@@ -196,6 +196,20 @@ def test_a_metric_without_a_value_is_null_in_the_record(line):
     assert {facts["scores"]["accuracy"][key] for key in ("value", "low", "high")} == {None}
     assert facts["scores"]["accuracy"]["per_seed"] == [[None]]
     assert np.isnan(stored.replicates()["accuracy"]).all()
+
+
+def test_a_train_split_of_one_class_ends_with_a_record_that_says_what_is_left_out(line):
+    class OnlyYes(Loudness):
+        grid = Loudness.grid[:1]
+
+        def folds(self, root, upstream):
+            (fold,) = self.listed
+            return [replace(fold, train=Split(tuple(clip for clip in fold.train.clips if clip.label == "yes")))]
+
+    stored = line(OnlyYes)
+    assert list(stored.scores) == ["accuracy", "accuracy_knn"]
+    why = "all train clips of fold 'main' are of one class: nothing to learn there, and no logistic regression"
+    assert why in stored.facts["notes"]
 
 
 def test_rows_without_a_value_are_null():

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from fitting import COLOURS, CPU, RECIPE, Colours, MadeUp, bench, fold, opener, shelf, split
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -11,7 +12,7 @@ from earbench.contract import Labels, Split
 from earbench.examples import examples
 from earbench.measure import measure
 from earbench.search import search
-from earbench.simple import NEIGHBOURS, columns
+from earbench.simple import NEIGHBOURS, columns, one_class
 
 MODELS = {
     "knn": KNeighborsClassifier(10, metric="cosine", algorithm="brute", weights="distance"),
@@ -142,6 +143,38 @@ def test_a_train_split_smaller_than_the_neighbourhood_still_has_columns(tmp_path
     one = bench(tmp_path, [RECIPE], store=MadeUp(), one=replace(fold(), train=split("train", 6)))
     assert len(one.train.rows) < NEIGHBOURS
     assert set(columns(one, seen(one, MadeUp()), quiet)) == {"knn", "logistic"}
+
+
+def test_where_one_fold_trains_on_one_class_there_is_no_regression_and_a_neighbour_still_is(tmp_path, quiet):
+    """A score is of all folds, so that one without a regression leaves it out of the others too."""
+    folds = [fold(0), replace(fold(1), train=Split(fold(1).train.clips[::3]))]
+    one, of, _, open_, held = opener(tmp_path, Colours(), [RECIPE], MadeUp(noise=0.2), folds)
+    assert one_class(one.task, folds) == ["fold1"]
+    said = measure(one, search(one, of, folds, open_, quiet), folds, open_, held, quiet)
+    assert list(said.scores()) == ["accuracy", "accuracy_knn"]
+    assert list(said.columns) == ["knn"]
+
+
+class Numbers(Colours):
+    """A number for every clip, the same for all; it is no class."""
+
+    def space(self, fold):
+        return [0]
+
+    def target(self, clip, times, space):
+        return torch.tensor(1.0)
+
+
+class Tags(Colours):
+    """Any of three labels for a clip, and the same for all."""
+
+    def target(self, clip, times, space):
+        return torch.ones(3)
+
+
+@pytest.mark.parametrize("task", [Colours(), Colours(grain="frame"), Numbers(), Tags()])
+def test_what_has_two_classes_or_no_classes_is_not_of_one_class(task):
+    assert one_class(task, [fold()]) == []
 
 
 def test_columns_become_scores_beside_the_heads(tmp_path, quiet):

@@ -13,10 +13,10 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from earbench import describe, files, intervals, supplied
+from earbench import describe, files, intervals, simple, supplied
 from earbench import record as records
 from earbench.config import Settings
-from earbench.contract import Effort, Fold, Match, Recipe
+from earbench.contract import Effort, Fold, Match, Recipe, Task
 from earbench.data import Prepared, at, locate, prepare
 from earbench.errors import BenchError
 from earbench.examples import Pooled
@@ -160,8 +160,17 @@ def opened(request: Request, settings: Settings, progress: Progress) -> tuple[Ce
     if notes:
         named = (*prepared.deviations, "valid-loss")
         prepared = replace(prepared, deviations=named, notes=(*prepared.notes, *notes))
+    prepared = replace(prepared, notes=(*prepared.notes, *_one_class(task, prepared.folds)))
     cell = replace(cell, task=task)
     return cell, supplied.gather(cell, prepared, settings, progress)
+
+
+def _one_class(task: Task, folds: Sequence[Fold]) -> list[str]:
+    """A warning if there is nothing to tell apart in some train split."""
+    if isinstance(task, Match) or not (names := simple.one_class(task, folds)):
+        return []
+    where = f"fold{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
+    return [f"all train clips of {where} are of one class: nothing to learn there, and no logistic regression"]
 
 
 @contextmanager

@@ -48,6 +48,7 @@ def measure(
     columns: list[dict[str, Column]] = []
     decodings: list[Mapping[str, Any]] = []
     tuned: list[list[Tuned]] = []
+    regress = not simple.one_class(task, folds)  # a score is of all folds
     for number, fold in enumerate(folds):
         bench = opener(fold)
         test = examples(task, fold.test, None, shelf, bench.device)  # its answers stay with the task
@@ -58,7 +59,7 @@ def measure(
             if layer == found.best_layer:
                 rows += [(fold.name, head.seed, one) for head, one in zip(heads[number], fold_rows, strict=True)]
                 decodings.append(heads[number][0].decoding)
-        columns.append(simple.columns(bench, test, progress, cell.layer))
+        columns.append(simple.columns(bench, test, progress, cell.layer, regress))
         seen = test if found.best_layer is None else test.layer(found.best_layer)
         best, winners = through(bench, found.best_layer), found.heads[found.best_layer][number]
         tuned.append([best_on_test(best, seen, head) for head in winners] if task.published else [])

@@ -4,7 +4,7 @@ They have no learning rate and no seed, so they show what the features hold befo
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from earbench.contract import Labels, Task
+from earbench.contract import Fold, Labels, Task
 from earbench.examples import Examples, Pooled
 from earbench.fit import Bench, better
 from earbench.progress import Progress
@@ -34,12 +34,15 @@ class Column:
     facts: Mapping[str, Any]
 
 
-def columns(bench: Bench, test: Examples, progress: Progress, only: int | None = None) -> dict[str, Column]:
+def columns(
+    bench: Bench, test: Examples, progress: Progress, only: int | None = None, regress: bool = True
+) -> dict[str, Column]:
     """The two columns, for tasks that give each clip one of a list of labels; none for other tasks.
 
     Features are standardised by the train split. Both use the layer on which the nearest neighbours do best on valid,
     judged on at most 10,000 train and 2,000 valid clips, or the `only` layer that the run is about.
-    `knn`: the 10 nearest by cosine, weighted by closeness. `logistic`: L2 penalty C = 1, classes weighted equally.
+    `knn`: the 10 nearest by cosine, weighted by closeness. `logistic`: L2 penalty C = 1, classes weighted equally; left
+    out unless asked to `regress`, which takes two classes.
     """
     held, valid, labels = bench.train, bench.valid, bench.space
     if not (isinstance(held, Pooled) and isinstance(valid, Pooled) and isinstance(test, Pooled)):
@@ -50,11 +53,26 @@ def columns(bench: Bench, test: Examples, progress: Progress, only: int | None =
         layer = _best_layer(bench, held, valid, labels) if only is None else only
         (train, given), scale = _fitted(held, layer)
         seen = scale.transform(_layer(test, layer))
-        guess, converged = _logistic(train, given, seen, labels)
-        return {
-            "knn": Column(_said(bench.task, labels, test, _knn(train, given, seen, labels)), {"layer": layer}),
-            "logistic": Column(_said(bench.task, labels, test, guess), {"layer": layer, "converged": converged}),
-        }
+        found = {"knn": Column(_said(bench.task, labels, test, _knn(train, given, seen, labels)), {"layer": layer})}
+        if regress:
+            guess, converged = _logistic(train, given, seen, labels)
+            facts = {"layer": layer, "converged": converged}
+            found["logistic"] = Column(_said(bench.task, labels, test, guess), facts)
+        return found
+
+
+def one_class(task: Task, folds: Sequence[Fold]) -> list[str]:
+    """The folds in which all train clips are of one class: heads learn nothing there, and a regression cannot be."""
+    return [fold.name for fold in folds if _one_class(task, fold)]
+
+
+def _one_class(task: Task, fold: Fold) -> bool:
+    space = task.space(fold)
+    if task.card.grain == "frame" or not isinstance(space, Labels):
+        return False
+    targets = (task.target(clip, None, space) for clip in fold.train.clips)
+    first = next(targets)
+    return not first.dim() and all(torch.equal(first, other) for other in targets)
 
 
 def _said(task: Task, labels: Labels, examples: Pooled, likely: Array) -> dict[str, Any]:

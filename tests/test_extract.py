@@ -236,7 +236,9 @@ MEMORY_ERRORS = [
     RuntimeError("MPS backend out of memory"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory"),
     MemoryError(),
+    BenchError("encode of somebody's module fails: MemoryError"),
 ]
+MEMORY_ERRORS[-1].__cause__ = MemoryError()
 
 
 @pytest.mark.parametrize("error", MEMORY_ERRORS, ids=str)

@@ -88,7 +88,7 @@ def encode(
         return Encoded.joined([encode(upstream, run, grain, dtype, device) for run in runs])
     try:
         return _heard(upstream, waves, grain, dtype, device)
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError, BenchError) as error:
         if not _is_memory(error):
             raise
     if len(waves) == 1:
@@ -197,7 +197,10 @@ def padded(waves: Sequence[audio.Samples], sample_rate: int) -> tuple[Tensor, Te
 
 
 def _is_memory(error: BaseException) -> bool:
-    """Devices say it in words of their own: mps "out of memory", the CPU "can't allocate memory"."""
+    """Devices say it in words of their own: mps "out of memory", the CPU "can't allocate memory".
+
+    An encoder may have wrapped the error in one of ours.
+    """
     said = str(error).lower()
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    known = isinstance(error.__cause__ or error, torch.OutOfMemoryError | MemoryError)
     return known or "out of memory" in said or "can't allocate memory" in said

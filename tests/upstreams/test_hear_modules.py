@@ -296,11 +296,58 @@ def test_clips_of_different_lengths_are_refused(toy):
         ({"change": "frames = frames / (len(frames) - 1)"}, "NaN or infinite"),
         ({"rate": 8_000}, "8000 Hz"),
         ({"scene": "5.0"}, "scene_embedding_size is 5.0"),
+        ({"times": "torch.arange(-50.0, ends, 50.0)"}, "timestamps from -50 to 1950 ms for a clip of 2000 ms"),
+        ({"times": "torch.arange(0.0, ends + 51, 50.0)"}, "timestamps from 0 to 2050 ms for a clip of 2000 ms"),
+        ({"change": "raise ValueError('no')"}, r"^get_timestamp_embeddings of the HEAR module 'hear_toy_\d+' fails: V"),
+        (
+            {"scene_change": "raise ValueError('no')"},
+            r"^get_scene_embeddings of .* 'hear_toy_\d+' fails: ValueError: no",
+        ),
+        ({"scene_change": "raise BaseException('odd')"}, r"^get_scene_embeddings of .* fails: BaseException: odd"),
+        ({"change": "raise SystemExit(3)"}, r"^get_timestamp_embeddings of .* fails: SystemExit: 3"),
     ],
 )
 def test_a_broken_module_is_refused_with_the_reason(toy, broken, reason):
     with pytest.raises(BenchError, match=reason):
         load_upstream(f"hear:{toy(**broken)}")
+
+
+@pytest.mark.parametrize("failing", ["raise SystemExit(3)", "def load_model(path=''):\n    raise SystemExit(3)"])
+def test_a_module_that_exits_on_import_or_in_its_loader_is_told(toy, tmp_path, failing):
+    name = toy()
+    with (tmp_path / f"{name}.py").open("a") as file:
+        file.write(f"\n{failing}\n")
+    with pytest.raises(BenchError, match=rf"(importing|load_model of) the HEAR module '{name}' fails: SystemExit: 3"):
+        load_upstream(f"hear:{name}")
+
+
+@pytest.mark.parametrize("place", ["change", "scene_change", "times"])
+def test_an_interrupt_is_the_users_and_no_failure_of_the_module(toy, place):
+    name = toy(**{place: "raise KeyboardInterrupt" if place != "times" else "(_ for _ in ()).throw(KeyboardInterrupt)"})
+    with pytest.raises(KeyboardInterrupt):
+        load_upstream(f"hear:{name}")
+
+
+SECONDS = "torch.arange(0.0, ends, 50.0) / 1000"
+HALF = "torch.arange(0.0, ends / 2, 50.0)"
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        (SECONDS, ["from 0 to 1.95 ms for a clip of 2000 ms: are they in seconds? HEAR's API has milliseconds"]),
+        (HALF, ["from 0 to 950 ms for a clip of 2000 ms"]),
+        (EVERY_50_MS, []),
+        ("torch.arange(0.0, ends - 40, 10.0)", []),
+        ("torch.arange(0.0, ends, 600.0)", []),
+        ("torch.zeros(1)", []),
+    ],
+)
+def test_times_that_end_far_before_the_clip_are_noted(toy, times, said):
+    """Further from the end than 50 ms and than their spacing (HEAR sheet 7, row 7). One time alone says nothing."""
+    name = toy(times)
+    expected = [f"the HEAR module '{name}' gives timestamps {span}" for span in said]
+    assert list(load_upstream(f"hear:{name}").notes) == expected
 
 
 def test_the_path_goes_to_the_modules_own_loader_and_into_the_digest_but_not_into_the_record(toy, tmp_path):

@@ -8,6 +8,8 @@ module is code that the user installed and runs as such: what its own loader doe
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +29,8 @@ FACTS = ("sample_rate", "scene_embedding_size", "timestamp_embedding_size")
 
 ELSEWHERE = "compute its features where it runs and use features:DIR"
 NOISE_SECONDS = 2
+ADVISED = 0.05
+"""Seconds: the last time should be no further from the end of a clip, or than the module's own spacing (sheet §7)."""
 SAME = 1e-4
 """Of the embeddings' root mean square: how far those of a clip alone and in a batch may lie apart, as in the checks."""
 EXACT = 1e-9
@@ -129,6 +133,7 @@ class Hear(Upstream):
                 "normalise by clip; or run it as it is with hear_alone:MODULE, which hears one clip at a time and has "
                 "a footnote that says so",
             )
+        self.notes = _times_notes(self.module.__name__, times[0], self.sample_rate)
         return spacing(times[0], self.sample_rate), float(times[0, 0])
 
     def _timestamps(self, waves: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,7 +149,8 @@ class Hear(Upstream):
 
     def _ask(self, function: str, waves: Tensor) -> Any:
         """What the module says of a copy of `waves`. Its API is fp32 in and out, so autocast stops here."""
-        with torch.autocast(waves.device.type, enabled=False):
+        what = f"{function} of the HEAR module '{self.module.__name__}'"
+        with _theirs(what), torch.autocast(waves.device.type, enabled=False):
             return getattr(self.module, function)(waves.float().clone(), self.model)
 
     def _check_lengths(self, waves: Tensor, lengths: Tensor) -> None:
@@ -176,6 +182,21 @@ def spacing(times: Tensor, sample_rate: int) -> float:
     uneven = float((times.diff() - even).abs().max()) > 1e-5
     explained = abs(samples / sample_rate - even) * (len(times) - 1) <= SWAY
     return samples / sample_rate if uneven and explained and samples else round(even, 9)
+
+
+def _times_notes(name: str, times: Tensor, sample_rate: int) -> tuple[str, ...]:
+    """A warning if the times [time] of a clip of `NOISE_SECONDS` end far before it does; times outside the clip are
+    refused, but for one sample (sheet §7, rows 7 and 8).
+    """
+    first, last, sample = float(times[0]), float(times[-1]), 1 / sample_rate
+    span = f"from {first * 1000:g} to {last * 1000:g} ms for a clip of {NOISE_SECONDS * 1000} ms"
+    if first < -sample or last > NOISE_SECONDS + sample:
+        raise _bad(name, f"gives timestamps {span}", "they are the centres of frames, in milliseconds")
+    between = (last - first) / max(1, len(times) - 1)
+    if len(times) < 2 or last >= NOISE_SECONDS - max(ADVISED, between) - EXACT:
+        return ()
+    why = ": are they in seconds? HEAR's API has milliseconds" if last * 1000 <= NOISE_SECONDS + sample else ""
+    return (f"the HEAR module '{name}' gives timestamps {span}{why}",)
 
 
 def _timestamps(name: str, answer: Any, clips: int, width: int) -> tuple[Tensor, Tensor]:
@@ -212,18 +233,18 @@ def _check_embeddings(name: str, kind: str, found: Tensor, declared: tuple[int |
 
 
 def _import(name: str) -> ModuleType:
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and name.startswith(error.name):
-            raise RequestError(
-                f"no module called '{error.name}'", "install it, or put its folder on PYTHONPATH"
+    with _theirs(f"importing the HEAR module '{name}'"):
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name and name.startswith(error.name):
+                raise RequestError(
+                    f"no module called '{error.name}'", "install it, or put its folder on PYTHONPATH"
+                ) from error
+            raise BenchError(
+                f"the HEAR module '{name}' needs '{error.name}', which is not installed",
+                f"pip install it, or {ELSEWHERE}",
             ) from error
-        raise BenchError(
-            f"the HEAR module '{name}' needs '{error.name}', which is not installed", f"pip install it, or {ELSEWHERE}"
-        ) from error
-    except Exception as error:  # somebody else's code may fail in any way
-        raise BenchError(f"importing the HEAR module '{name}' fails: {type(error).__name__}: {error}") from error
     if missing := [function for function in FUNCTIONS if not callable(getattr(module, function, None))]:
         raise RequestError(f"'{name}' is no HEAR module: it has no {', '.join(missing)}")
     return module
@@ -231,16 +252,25 @@ def _import(name: str) -> ModuleType:
 
 def _model(module: ModuleType, path: str) -> nn.Module:
     name = module.__name__
-    try:
+    with _theirs(f"load_model of the HEAR module '{name}'"):
         model = module.load_model(path) if path else module.load_model()
-    except Exception as error:  # somebody else's code may fail in any way
-        raise BenchError(f"load_model of the HEAR module '{name}' fails: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise BenchError(
             f"load_model of the HEAR module '{name}' gives a {type(model).__name__}, no torch.nn.Module",
             f"if it is of another framework, {ELSEWHERE}",
         )
     return model
+
+
+@contextmanager
+def _theirs(what: str) -> Iterator[None]:
+    """Around somebody else's code, which may fail in any way: it may exit, or raise what is no `Exception`."""
+    try:
+        yield
+    except (KeyboardInterrupt, BenchError):
+        raise
+    except BaseException as error:
+        raise BenchError(f"{what} fails: {type(error).__name__}: {error}") from error
 
 
 def _fact(name: str, model: nn.Module, fact: str) -> int:

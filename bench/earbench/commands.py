@@ -1,6 +1,7 @@
 """What the commands that need torch do, once their words are understood."""
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -138,10 +139,20 @@ def findings(upstream: str | None, task: str | None, record: Path | None) -> lis
         found = check_record.run(records.read(record))
     elif upstream is not None:
         encoder, loaded = checkable(upstream)
-        found = [*loaded, *check_upstream.run(encoder)]
+        notes = [Finding("worth knowing", True, note) for note in encoder.notes]
+        found = [*loaded, *notes, *check_upstream.run(encoder)]
     else:
-        found = check_task.run(load_task(str(task)), ANY_ENCODER)
+        found = [*_made_up(str(task)), *check_task.run(load_task(str(task)), ANY_ENCODER)]
     return [{"check": one.name, "ok": one.ok, "detail": one.detail} for one in found]
+
+
+def _made_up(task: str) -> list[Finding]:
+    """That `NAME:WHAT` is checked without WHAT, which may be a folder of the user's."""
+    name, argument = registry.split_task(task)
+    if argument is None:
+        return []
+    said = f"all that follows is of made-up data for '{name}', not of {argument}"
+    return [Finding("corpus", True, f"{said}: `bench prepare --task {shlex.quote(task)}` looks into that")]
 
 
 def checkable(spec: str) -> tuple[Upstream, list[Finding]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from earbench import commands
 from earbench.checks import attempt
 from earbench.checks.task import CHECKS, run
 from earbench.checks.toy import Toy
@@ -263,6 +264,15 @@ CASES = [
     (UnusedLayer, "every recipe builds a trainable head"),
     (OnePrediction, "every recipe builds a trainable head"),
 ]
+
+
+def test_of_a_folder_that_was_named_it_is_said_that_made_up_data_are_checked(tmp_path, monkeypatch):
+    """The contract is the task's, whatever lies in the folder; `bench prepare` looks there."""
+    monkeypatch.setattr(commands.check_task, "run", lambda *_: [])
+    (found,) = commands.findings(None, f"hear:{tmp_path}", None)
+    assert (found["check"], found["ok"]) == ("corpus", True)
+    assert f"made-up data for 'hear', not of {tmp_path}: `bench prepare --task hear:{tmp_path}`" in found["detail"]
+    assert commands.findings(None, "hear", None) == []
 
 
 def findings(task, root):

@@ -247,6 +247,17 @@ def test_a_plain_name_is_checked_by_its_twin_where_its_weights_are_not_here_and_
     assert all(row["ok"] for row in rows)
 
 
+def test_what_an_encoder_notes_is_told_with_the_findings(monkeypatch):
+    noted = Good()
+    noted.notes = ["its times look odd"]
+    monkeypatch.setattr(commands, "load_upstream", lambda _: noted)
+    assert commands.findings("good", None, None)[0] == {
+        "check": "worth knowing",
+        "ok": True,
+        "detail": "its times look odd",
+    }
+
+
 def test_weights_that_are_here_are_what_is_checked():
     assert "weights" not in [row["check"] for row in commands.findings("cpc", None, None)]
 

@@ -17,7 +17,7 @@ CARD = {
     "alias_of": None,
     "title": "A task",
     "suite": "superb",
-    "corpus": {"id": "hear", "licence": "CC BY 4.0", "page": "https://example.org"},
+    "corpus": {"id": "hear", "licence": "CC BY 4.0", "page": "https://example.org", "archives": []},
     "grain": "mean",
     "metrics": [{"name": "accuracy"}, {"name": "f1"}],
     "verified": "layout",
@@ -85,6 +85,19 @@ def test_what_is_missing_here_is_what_a_run_would_ask_for(cards, settings, where
     cards[:] = [with_corpus(id=corpus)]
     found = listing("tasks", settings.with_(data={corpus: where} if where else {}))
     assert [row["missing"] for row in found] == [missing]
+
+
+def test_each_of_hears_tasks_is_missing_unless_its_own_folders_or_archives_are_there(cards, settings, tmp_path):
+    homes = {"one": ["esc50-v2.0.0-full"], "two": ["libricount-v1-full"], "both": ["bees0-v2-full", "bees1-v2-full"]}
+    (tmp_path / "tasks" / "esc50-v2.0.0-full").mkdir(parents=True)
+    (tmp_path / "tasks" / "esc50-v2.0.0-full" / "task_metadata.json").write_text("not looked at")
+    (tmp_path / "hear2021-bees0-v2-full-16000.tar.gz").write_text("not looked at")
+    cards[:] = [
+        with_corpus(archives=[{"url": f"https://example.org/hear2021-{home}-48000.tar.gz"} for home in folders])
+        for folders in homes.values()
+    ]
+    found = listing("tasks", settings.with_(data={"hear": str(tmp_path)}))
+    assert [row["missing"] for row in found] == ["", "folder libricount-v1-full", "folder bees1-v2-full"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """`bench list`: cards from the index, suites and records; torch is not needed once the index exists."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from earbench import registry
 from earbench.config import Settings
 from earbench.demo import build as demo
 from earbench.errors import RequestError
+from earbench.kit import hear_find
 
 FIRST: Mapping[str, Sequence[str]] = {
     "tasks": ("name", "suite", "corpus", "metric", "verified", "missing", "grain", "demo", "title", "licence"),
@@ -20,6 +22,7 @@ PADDING = 2
 """What tabulate adds to headers."""
 LONGEST = 32
 """Letters of a cell in a table that has to fit a terminal."""
+Folders = Callable[[Path], set[str]]
 
 
 def listing(what: str, settings: Settings) -> list[dict[str, Any]]:
@@ -85,14 +88,15 @@ def _tasks(settings: Settings) -> list[dict[str, Any]]:
     cards = registry.cards("task", settings.cache)
     names = {card["name"] for card in cards}
     aliases = {card["name"]: card.get("alias_of") for card in cards}
+    folders = lru_cache(_hear_folders)  # nineteen tasks lie under one root
     return [
-        _task(card, [name for name, own in aliases.items() if own == card["name"]], settings)
+        _task(card, [name for name, own in aliases.items() if own == card["name"]], settings, folders)
         for card in cards
         if card.get("alias_of") not in names
     ]
 
 
-def _task(card: dict[str, Any], aliases: list[str], settings: Settings) -> dict[str, Any]:
+def _task(card: dict[str, Any], aliases: list[str], settings: Settings, folders: Folders) -> dict[str, Any]:
     if "error" in card:
         return {"name": card["name"], "missing": card["error"]}
     corpus = card["corpus"]
@@ -108,16 +112,32 @@ def _task(card: dict[str, Any], aliases: list[str], settings: Settings) -> dict[
         "metrics": [metric["name"] for metric in card["metrics"]],
         "verified": card["verified"],
         "demo": demo.holds(corpus["id"], card["name"]),
-        "missing": _missing_corpus(corpus, settings),
+        "missing": _missing_corpus(corpus, settings, folders),
     }
 
 
-def _missing_corpus(corpus: Mapping[str, Any], settings: Settings) -> str:
-    """What `bench run` would ask for; a corpus without a page is the user's own."""
+def _missing_corpus(corpus: Mapping[str, Any], settings: Settings, folders: Folders) -> str:
+    """What `bench run` would ask for; a corpus without a page is the user's own.
+
+    Where HEAR's tasks lie under one root, each wants folders of its own. What is in them is not looked at.
+    """
     where = settings.data.get(corpus["id"])
     if where is None or (where == "demo" and corpus["id"] not in demo.CORPORA):
         return "corpus" if corpus["page"] else "your audio"
-    return "" if where == "demo" or Path(where).is_dir() else f"folder {where}"
+    if where == "demo":
+        return ""
+    if not Path(where).is_dir():
+        return f"folder {where}"
+    names = [Path(archive["url"]).name for archive in corpus["archives"]]
+    wanted = [match["folder"] for match in map(hear_find.ARCHIVE.fullmatch, names) if match]
+    gone = [name for name in wanted if name not in folders(Path(where))]
+    return f"folder {' and '.join(gone)}" if gone else ""
+
+
+def _hear_folders(root: Path) -> set[str]:
+    """The names of the task folders under `root`, unpacked or not."""
+    tree = hear_find.Tree.of(root)
+    return {*tree.archives, *(folder.name for folder in tree.folders)}
 
 
 def _suites(settings: Settings) -> list[dict[str, Any]]:

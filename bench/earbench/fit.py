@@ -104,7 +104,8 @@ def better(metric: Metric | None, new: float, old: float) -> bool:
     """Strictly better, for a metric or (None) a loss. Nothing is better than a NaN, and a NaN than nothing.
 
     Single precision decides: one F of 6/11 may be a last digit above another that other counts led to. (HEAR's kit
-    compares in single precision too.)
+    does so for accuracies and the scores of events, which are Python's floats; d_prime, and mAP and aucroc under older
+    releases of scikit-learn, are numpy's and stay double there, sheet 4.4.)
     """
     if np.isnan(new) or np.isnan(old):
         return bool(np.isnan(old) and not np.isnan(new))

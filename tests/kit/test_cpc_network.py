@@ -150,6 +150,24 @@ def test_the_context_sees_no_later_frame():
     assert not torch.allclose(net.gAR(changed)[:, 10], c[:, 10])
 
 
+@pytest.mark.parametrize(
+    "shape", [SMALL, Shape(width=16, depth=2, cell="GRU"), Shape(width=16, norm="batch")], ids=["LSTM", "GRU", "batch"]
+)
+@pytest.mark.parametrize("last", [0, 1, 153, 159])
+def test_pieces_give_what_the_whole_clip_gives_wherever_the_cuts_fall_and_a_clip_ends(shape, last):
+    """Ends on, just before and just behind a cut, and clips that are over pieces before the batch is."""
+    net, longest = network(shape), 20 * STEP + last
+    lengths = torch.tensor([longest, longest - 1, 12 * STEP, 8 * STEP + 1, 8 * STEP - 1, 7 * STEP + 152, 1_600, 400])
+    clips = [0.1 * noise(length, seed=number) for number, length in enumerate(lengths.tolist())]
+    waves, counts = pad_sequence(clips, batch_first=True), frame_counts(lengths).tolist()
+    for frames in (1, 4, 19, 20):
+        pairs = zip(net.states_in_pieces(waves, lengths, frames), net.states(waves, lengths), strict=True)
+        for pieces, whole in pairs:
+            assert pieces.shape == whole.shape
+            for one, other, count in zip(pieces, whole, counts, strict=True):
+                assert (one[:count] - other[:count]).abs().max() < 1e-6, (frames, count)
+
+
 def test_fresh_weights_come_from_the_seed_and_leave_the_global_state_alone():
     torch.manual_seed(1)
     before = torch.get_rng_state()

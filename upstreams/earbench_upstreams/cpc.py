@@ -28,6 +28,10 @@ FIRST_CONVOLUTION, RECURRENCE = "gEncoder.conv0.weight", "gAR.baseNet.weight_hh_
 RELEASED = {"encoder.conv": "gEncoder.conv", "encoder.norm": "gEncoder.batchNorm", "context.lstm.": "gAR.baseNet."}
 TRAINING = ("mask_emb",)
 """CPC2's repository can train with masked frames; an encoder masks none."""
+WHOLE, PIECE = 300.0, 30.0
+"""Seconds: clips up to `WHOLE` are heard at once, longer ones in pieces, whose features are the same: convolutions see
+29 ms, and the recurrence goes on where it was. So memory hardly grows with a clip.
+"""
 LAYOUT = f"expected the public layout: {FIRST_CONVOLUTION}, {RECURRENCE}, …, bare or below 'weights' or 'gEncoder'"
 
 
@@ -94,7 +98,11 @@ class Cpc(Upstream):
 
     def encode(self, waves: Tensor, lengths: Tensor) -> Features:
         counts = frame_counts(lengths)
-        frames = torch.stack(self.net.states(waves, lengths), dim=1)
+        if waves.shape[1] <= WHOLE * SAMPLE_RATE:
+            states = self.net.states(waves, lengths)
+        else:
+            states = self.net.states_in_pieces(waves, lengths, round(PIECE / self.hop))
+        frames = torch.stack(states, dim=1)
         return Features(frames, counts, hop=self.hop, first=FIRST)
 
 

@@ -8,6 +8,7 @@ Each clip goes through alone, unless clips of one length were found to give the 
 on batch mates. Of the frames that come out, the first round(n / stride) of n samples count, as in SUPERB (superb sheet
 §1.2). Where a frame is centred s3prl does not say: it is taken to be the middle of its stride, or of a clip that ends
 before that. A clip too short for an upstream is followed by zeros, to the first tenth of a second that is enough.
+One of more than 300 s is heard in stretches, whatever the upstream: which could do without, s3prl does not say.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from torch.nn import functional
 
 from earbench.contract import Features, Group, Spec, Upstream, UpstreamCard
 from earbench.errors import BadCheckpoint, BenchError, MissingExtra, RequestError
+from earbench.kit.attention import LONGEST
 from earbench.kit.s3prl_guard import Supply, guarded, overheard, put_back, supplied
 from earbench.kit.torchaudio_guard import shield
 
@@ -57,7 +59,7 @@ class S3prl(Upstream):
         sample_rate=SAMPLE_RATE,
         parity="run",
     )
-    sample_rate = SAMPLE_RATE
+    sample_rate, longest = SAMPLE_RATE, LONGEST
 
     def __init__(self, expert: nn.Module, card: UpstreamCard) -> None:
         super().__init__()

@@ -8,8 +8,9 @@ behind a clip's end is set to the zeros that its own padding would have been, an
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,10 @@ RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 SAMPLE_RATE, STEP = 16_000, 160
 FIRST = 79 / SAMPLE_RATE
 """The centre of frame 0 in seconds: it sees 465 samples, of which 153 lie in the padding on the left."""
+BESIDE = 1
+"""Frames to either side of a piece that have to be heard with it: a frame's 465 samples reach 153 before its step and
+152 beyond it, and of what each convolution gives, the padding changes one at either end.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,18 @@ class CpcNet(nn.Module):
     def states(self, waves: Tensor, lengths: Tensor) -> list[Tensor]:
         """z, then what each recurrent layer says of it, the lowest first; the last is c."""
         z: Tensor = self.gEncoder(waves, lengths)
-        return [z, *self.gAR.levels(z)]
+        return [z, *self.gAR.levels(z)[0]]
+
+    def states_in_pieces(self, waves: Tensor, lengths: Tensor, frames: int) -> list[Tensor]:
+        """`states`, made of `frames` frames at a time, so that the convolutions of a long clip need little memory."""
+        total, carried, found = int(frame_counts(torch.tensor(waves.shape[1]))), None, []
+        for begin in range(0, total, frames):
+            end, start = min(begin + frames, total), max(0, begin - BESIDE)
+            part = waves[:, start * STEP : (end + BESIDE) * STEP if end < total else None]
+            z = self.gEncoder(part, (lengths - start * STEP).clamp(0, part.shape[1]))[:, begin - start : end - start]
+            levels, carried = self.gAR.levels(z, carried)
+            found.append([z, *levels])
+        return [torch.cat(parts, dim=1) for parts in zip(*found, strict=True)]
 
 
 class Convolutions(nn.Module):
@@ -130,17 +146,22 @@ class Context(nn.Module):
         context: Tensor = self.baseNet(z)[0]
         return context
 
-    def levels(self, z: Tensor) -> list[Tensor]:
-        """The output of each recurrent layer, which torch keeps to itself for all but the last."""
-        states = [z]
+    def levels(self, z: Tensor, carried: Sequence[Any] | None = None) -> tuple[list[Tensor], list[Any]]:
+        """The output of each recurrent layer, which torch keeps to itself for all but the last; and what each has to be
+        `carried` to go on after this z.
+        """
+        states, ends = [z], []
         with torch.device("meta"):
             single = type(self.baseNet)(z.shape[2], z.shape[2], batch_first=True)
         for level in range(self.baseNet.num_layers):
             weights: dict[str, Tensor] = {
                 f"{name}_l0": self.baseNet.get_parameter(f"{name}_l{level}") for name in RECURRENT
             }
-            states.append(functional_call(single, weights, (states[-1],))[0])
-        return states[1:]
+            given = (states[-1], carried[level]) if carried else (states[-1],)
+            output, end = functional_call(single, weights, given)
+            states.append(output)
+            ends.append(end)
+        return states[1:], ends
 
 
 def fresh(shape: Shape, seed: int) -> CpcNet:

@@ -15,6 +15,7 @@ from earbench.errors import BadCheckpoint
 from earbench.kit.cpc import FIRST, Shape, fresh
 from earbench.kit.weights import file_digest
 from earbench.plan import load_upstream
+from earbench_upstreams import cpc
 from earbench_upstreams.cpc import OURS, Cpc, Cpc2
 
 SMALL = Shape(width=16)
@@ -265,6 +266,20 @@ def test_the_untrained_cpc2_is_that_of_the_card_and_comes_from_the_seed():
 
 
 @pytest.mark.skipif(not OURS.is_file(), reason=f"{OURS.name} is not here yet: it is being trained")
+def test_a_clip_too_long_to_be_heard_at_once_has_the_features_of_the_whole(monkeypatch):
+    upstream = load_upstream("cpc~random")
+    waves = 0.1 * torch.randn(2, 24_321, generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([24_321, 17_000])
+    with torch.no_grad():
+        whole = upstream.encode(waves, lengths)
+        monkeypatch.setattr(cpc, "WHOLE", 1.0)
+        monkeypatch.setattr(cpc, "PIECE", 0.4)
+        pieces = upstream.encode(waves, lengths)
+    assert torch.equal(pieces.lengths, whole.lengths)
+    assert torch.allclose(pieces.pooled(), whole.pooled(), atol=1e-6)
+    assert torch.allclose(pieces.frames[0], whole.frames[0], atol=1e-5)
+
+
 def test_our_weights_are_those_of_the_card_and_keep_the_contract():
     found = load_upstream("cpc")
     assert [one for one in check_upstream.run(found) if not one.ok] == []

@@ -14,7 +14,7 @@ import sys
 import pytest
 import torch
 
-from earbench import registry
+from earbench import forward, registry
 from earbench.checks import upstream as check_upstream
 from earbench.contract import Spec
 from earbench.errors import BadCheckpoint, BenchError, MissingExtra, RequestError
@@ -257,6 +257,21 @@ def test_features_are_those_of_s3prl(written):
         count = int(features.lengths[clip])
         assert count == min(wanted.shape[1], round(len(wave) / (16_000 * features.hop)))
         assert (features.frames[clip, :, :count] - wanted[:, :count]).abs().max() < 1e-6
+
+
+def test_a_clip_too_long_to_be_heard_at_once_has_as_many_frames_from_stretches(s3prl, tmp_path):
+    apc(s3prl, tmp_path / "apc.ckpt")
+    upstream = load(f"apc@{tmp_path / 'apc.ckpt'}")
+    assert upstream.longest == 300.0
+    wave = [torch.randn(38_400, generator=torch.Generator().manual_seed(0)).numpy()]
+    whole, stretched = (heard(upstream, wave, longest) for longest in (300.0, 1.0))
+    assert stretched.rows[0].shape == whole.rows[0].shape
+    assert not torch.equal(stretched.rows[0], whole.rows[0])
+
+
+def heard(upstream, waves, longest):
+    upstream.longest = longest
+    return forward.encode(upstream, waves, "frame", "fp32", torch.device("cpu"))
 
 
 def test_every_family_keeps_the_contract(written):

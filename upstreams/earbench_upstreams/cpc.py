@@ -99,10 +99,9 @@ class Cpc(Upstream):
     def encode(self, waves: Tensor, lengths: Tensor) -> Features:
         counts = frame_counts(lengths)
         if waves.shape[1] <= WHOLE * SAMPLE_RATE:
-            states = self.net.states(waves, lengths)
+            frames = torch.stack(self.net.states(waves, lengths), dim=1)
         else:
-            states = self.net.states_in_pieces(waves, lengths, round(PIECE / self.hop))
-        frames = torch.stack(states, dim=1)
+            frames = self.net.states_in_pieces(waves, lengths, round(PIECE / self.hop))
         return Features(frames, counts, hop=self.hop, first=FIRST)
 
 

@@ -59,16 +59,18 @@ class CpcNet(nn.Module):
         z: Tensor = self.gEncoder(waves, lengths)
         return [z, *self.gAR.levels(z)[0]]
 
-    def states_in_pieces(self, waves: Tensor, lengths: Tensor, frames: int) -> list[Tensor]:
-        """`states`, made of `frames` frames at a time, so that the convolutions of a long clip need little memory."""
+    def states_in_pieces(self, waves: Tensor, lengths: Tensor, frames: int) -> Tensor:
+        """`states` as [clip, layer, time, width], made of `frames` frames at a time, so that the convolutions of a long
+        clip need little memory.
+        """
         total, carried, found = int(frame_counts(torch.tensor(waves.shape[1]))), None, []
         for begin in range(0, total, frames):
             end, start = min(begin + frames, total), max(0, begin - BESIDE)
             part = waves[:, start * STEP : (end + BESIDE) * STEP if end < total else None]
             z = self.gEncoder(part, (lengths - start * STEP).clamp(0, part.shape[1]))[:, begin - start : end - start]
             levels, carried = self.gAR.levels(z, carried)
-            found.append([z, *levels])
-        return [torch.cat(parts, dim=1) for parts in zip(*found, strict=True)]
+            found.append(torch.stack([z, *levels], dim=1))
+        return torch.cat(found, dim=2)
 
 
 class Convolutions(nn.Module):

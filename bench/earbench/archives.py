@@ -122,9 +122,9 @@ def _opened(archive: Archive, whole: Path, root: Path, progress: Progress) -> No
     """Unpack to its place, note what it was, and remove the archive."""
     try:
         found = spread(whole, root / archive.into, whole.with_name(f"{whole.name}{OPENED}"), progress)
-    except Damaged:
+    except Damaged as error:
         whole.unlink()
-        raise
+        raise Damaged(str(error), "it was removed; give the same command again to fetch it anew") from None
     write_note(_note(archive, root), {str(PurePosixPath(archive.into, name)): size for name, size in found.items()})
     whole.unlink()
 

@@ -142,6 +142,21 @@ def fingerprints(paths: Iterable[Path], cache: Path, tick: Callable[[], None]) -
     return memory.facts_of(kind, paths, cache, tick)
 
 
+def headers(paths: Iterable[Path]) -> dict[Path, Facts]:
+    """Length and rate of every file as its header has them, without a digest; nothing is decoded or remembered."""
+    paths = list(paths)
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(paths, pool.map(_header, paths), strict=True))
+
+
+def _header(path: Path) -> Facts:
+    try:
+        with soundfile.SoundFile(path) as file:
+            return Facts("", file.frames, file.samplerate)
+    except (soundfile.LibsndfileError, OSError) as error:
+        return Facts("", 0, 0, f"cannot be decoded: {str(error).rpartition(': ')[2]}")
+
+
 def durations(
     clips: Iterable[Clip], facts: Mapping[Path, Facts], cache: Path, tick: Callable[[], None]
 ) -> dict[str, float]:

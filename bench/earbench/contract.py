@@ -535,6 +535,17 @@ class Task(ABC):
     def folds(self, root: Path, upstream: UpstreamCard) -> Sequence[Fold]:
         """The splits of the corpus under `root`, in a fixed order. The encoder's hop is known: label frames, chunks."""
 
+    def rates(self, root: Path) -> Sequence[int]:
+        """The sample rates in hertz that the whole corpus under `root` lies there in, if each encoder reads one of
+        several copies; `bench prepare` checks them all, by the headers of their files.
+        """
+        return ()
+
+    def check_audio(self, folds: Sequence[Fold], rates: Mapping[Path, int]) -> None:  # noqa: B027 (most need none)
+        """Refuse audio that is not what the corpus says it is: `folds` have their seconds, `rates` is the hertz of
+        every file. The engine asks once it has read the files, before any work.
+        """
+
     def census(self, folds: Sequence[Fold]) -> Mapping[str, int]:
         """What is held against the published counts: units per split of the first fold, unless overridden."""
         return {name: len(split.units()) for name, split in folds[0].splits().items()}
@@ -567,6 +578,10 @@ class Task(ABC):
         from earbench.kit.sampling import consecutive
 
         return consecutive(count, recipe.batch)
+
+    def batching_note(self, examples: int, recipe: Recipe) -> str | None:
+        """What the record should say of how the `examples` of a train split are cut into batches, if anything."""
+        return None
 
     def weights(self, split: Split, effort: Effort) -> np.ndarray[Any, Any]:
         """How much each row of the *valid* split counts when a head is judged: every unit once unless overridden.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from earbench import files
-from earbench.audio import Facts, durations, fingerprints
+from earbench.audio import Facts, durations, fingerprints, headers
 from earbench.config import Settings
 from earbench.contract import Clip, Fold, Match, Split, Task, UpstreamCard
 from earbench.demo import build as demo
@@ -75,6 +75,8 @@ def locate(asked: Task, data: str | None, settings: Settings, progress: Progress
     """
     corpus, task = asked.card.corpus, asked.card.name
     where = data or asked.root or settings.data.get(corpus.id)
+    if asked.root and data and (data == "demo" or asked.root != Path(data).expanduser().resolve()):
+        raise RequestError(f"--data {data} and --task {task}:{asked.root} name two places", "leave --data out")
     if where == "demo":
         if corpus.page and not demo.holds(corpus.id, task):
             raise MissingCorpus(f"the demo corpus has nothing for task '{task}', which needs {corpus.title}")
@@ -90,13 +92,8 @@ def locate(asked: Task, data: str | None, settings: Settings, progress: Progress
             f"`bench prepare --task {task}` says what to download; --data demo runs on the built-in corpus",
         )
     root = Path(where).expanduser()
-    if data and asked.root and asked.root != root.resolve():
-        raise RequestError(f"--data {root} and --task {task}:… name two places", "leave --data out")
     if not root.is_dir() and not (root.is_file() and root.name.endswith(KINDS)):
-        raise MissingCorpus(
-            f"task '{task}' needs {corpus.title}, and {root} is not a folder",
-            f"`bench prepare --task {task}` says what to download; --data demo runs on the built-in corpus",
-        )
+        raise MissingCorpus(f"task '{task}' needs {corpus.title}, and {root} is not a folder", *_where_next(asked))
     return Place(root.resolve(), False)
 
 
@@ -124,6 +121,7 @@ def prepare(
         folds = [quick(fold) for fold in folds]
     facts = verify(folds, settings.cache, progress)
     measured = _measured(folds, facts, settings.cache, progress)
+    task.check_audio(measured, {path: fact.sample_rate for path, fact in facts.items()})
     kept = tuple(_long_enough(task, fold) for fold in measured)
     return Prepared(
         kept,
@@ -173,11 +171,28 @@ def verify(folds: Iterable[Fold], cache: Path, progress: Progress) -> dict[Path,
         facts = fingerprints(paths, cache, lambda: bar.advance(1))
     bad = {str(path): fact.problem for path, fact in facts.items() if fact.problem}
     bad |= {clip.id: problem for clip in clips if (problem := _outside(clip, facts[clip.audio]))}
+    _check_usable(bad)
+    return facts
+
+
+def check_headers(task: Task, folds: Sequence[Fold]) -> None:
+    """What `prepare` refuses of the audio, by the headers of its files alone."""
+    facts = headers(sorted({clip.audio for split in _splits(folds) for clip in split.clips}))
+    _check_usable({str(path): fact.problem for path, fact in facts.items() if fact.problem})
+
+    def timed(_: str, split: Split) -> Split:
+        stops = (facts[clip.audio].seconds if clip.stop is None else clip.stop for clip in split.clips)
+        pairs = zip(split.clips, stops, strict=True)
+        return replace(split, seconds=tuple(stop - (clip.start or 0.0) for clip, stop in pairs))
+
+    task.check_audio([fold.each(timed) for fold in folds], {path: fact.sample_rate for path, fact in facts.items()})
+
+
+def _check_usable(bad: Mapping[str, str]) -> None:
     if bad:
         shown = [f"{name}: {problem}" for name, problem in sorted(bad.items())]
         more = [f"and {len(shown) - 100} more"] if len(shown) > 100 else []
         raise BadAudio(f"{len(bad)} audio files cannot be used; nothing was trained", *shown[:100], *more)
-    return facts
 
 
 def _splits(folds: Iterable[Fold]) -> Iterable[Split]:
@@ -205,10 +220,14 @@ def _advised(task: Task) -> Iterator[None]:
     try:
         yield
     except MissingCorpus as error:
-        raise MissingCorpus(
-            str(error),
-            f"`bench prepare --task {task.card.name}` says what to download; --data demo runs on the built-in corpus",
-        ) from None
+        raise MissingCorpus(str(error), *_where_next(task)) from None
+
+
+def _where_next(task: Task) -> list[str]:
+    """Where a corpus is had from; nowhere, if nobody publishes it: then it is the user's."""
+    if not task.card.corpus.page:
+        return []
+    return [f"`bench prepare --task {task.card.name}` says what to download; --data demo runs on the built-in corpus"]
 
 
 def _check_ids(task: Task, folds: list[Fold]) -> None:

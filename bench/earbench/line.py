@@ -210,16 +210,26 @@ def _fitted(
     """Heads trained, chosen and measured; and what is odd about their features."""
     folder = workspace / "fits" / plan.id
 
+    odd: dict[str, None] = {}
+
     @lru_cache(maxsize=1)
     def opener(name: str) -> Bench:
-        return open_fold(cell, plan, next(fold for fold in prepared.folds if fold.name == name), shelf, folder)
+        bench = open_fold(cell, plan, next(fold for fold in prepared.folds if fold.name == name), shelf, folder)
+        odd.update(dict.fromkeys(_batching_notes(bench)))
+        return bench
 
     def open_(fold: Fold) -> Bench:
         return opener(fold.name)
 
     notes = _constant(cell, open_(prepared.folds[0]), progress)
     found = search(cell, plan, prepared.folds, open_, progress)
-    return found, measure(cell, found, prepared.folds, open_, shelf, progress), notes
+    return found, measure(cell, found, prepared.folds, open_, shelf, progress), [*notes, *odd]
+
+
+def _batching_notes(bench: Bench) -> list[str]:
+    """What a task says of how it cuts a fold into batches, for whatever recipes the plan has."""
+    notes = (bench.task.batching_note(bench.train.units, recipe) for recipe in bench.plan.recipes)
+    return [f"fold '{bench.fold.name}': {note}" for note in notes if note]
 
 
 def _constant(cell: Cell, bench: Bench, progress: Progress) -> list[str]:

@@ -7,6 +7,8 @@ one unpacks, the other waits and finds it done.
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from earbench.data import Place
 from earbench.errors import BenchError
 from earbench.progress import Progress
 from earbench.store import locked
+from earbench.unpack import Damaged
 
 
 def unpacked(task: Task, card: UpstreamCard, place: Place, settings: Settings, progress: Progress) -> Place:
@@ -26,13 +29,27 @@ def unpacked(task: Task, card: UpstreamCard, place: Place, settings: Settings, p
         return place
     if place.root.is_file():
         home = _home(place.root.parent, settings)
-        return replace(place, root=home / _common(_open(place.root, home, progress)))
+        with _advised(task, place.root):
+            return replace(place, root=home / _common(_open(place.root, home, progress)))
     if not (wanted := task.packed(place.root, card)):
         return place
     home = _home(place.root, settings)
     for archive in wanted:
-        _open(archive, archive.parent if home == place.root else home, progress)
+        with _advised(task, archive):
+            _open(archive, archive.parent if home == place.root else home, progress)
     return replace(place, root=home)
+
+
+@contextmanager
+def _advised(task: Task, archive: Path) -> Iterator[None]:
+    """What to do about an archive that is damaged where it lies: nothing here fetches it by itself."""
+    try:
+        yield
+    except Damaged as error:
+        corpus = task.card.corpus
+        again = f"`bench prepare --task {task.card.name} --download` fetches it anew, or " if corpus.archives else ""
+        page = f" from {corpus.page}" if corpus.page else ""
+        raise Damaged(str(error), f"delete {archive}; {again}fetch it anew by hand{page}") from None
 
 
 def _home(folder: Path, settings: Settings) -> Path:

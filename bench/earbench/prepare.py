@@ -5,7 +5,7 @@ making what can be made from an original corpus.
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,17 @@ FEW = 6
 
 @dataclass(frozen=True)
 class Standing:
-    """What was found of a corpus: `problem` if it cannot be read, else its census and how that differs."""
+    """What was found of a corpus: `problem` if it cannot be read, else its census and how that differs.
+
+    `rates` are the sample rates that it lies there in, and for each what is wrong with its audio, if anything.
+    """
 
     root: Path | None
     whose: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     differences: Sequence[str] = ()
     problem: str | None = None
+    rates: Mapping[int, str | None] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -86,19 +90,44 @@ def standing(task: Task, where: str | None, settings: Settings, progress: Progre
         place = packed.unpacked(task, ANY_ENCODER, data.locate(task, where, settings, progress), settings, progress)
     except BenchError as error:
         return Standing(None, problem=str(error))
+    root = None if place.demo else place.root
     try:
-        stated = data.at(task, ANY_ENCODER, place)
-        folds = data.folds_of(stated, ANY_ENCODER, place)
-        _check_files(folds)
+        rates = task.rates(place.root)
+        problems = {rate: _problem(task, rate, place, progress) for rate in rates}
+        stated, folds = _read(task, ANY_ENCODER, place)
     except BenchError as error:
-        return Standing(None if place.demo else place.root, problem=str(error))
+        return Standing(root, problem=str(error))
+    if wrong := {rate: problem for rate, problem in problems.items() if problem}:
+        alike = len(set(problems.values())) == 1
+        told = [problem if alike else f"{rate} Hz: {problem}" for rate, problem in wrong.items()]
+        return Standing(root, problem="\n".join(dict.fromkeys(told)), rates=problems)
     published = "as published" if task.card.corpus.counts else "no published counts to hold them against"
     return Standing(
-        None if place.demo else place.root,
+        root,
         "as the built-in demo has them" if place.demo else published,
         stated.census(folds),
         data.census_differences(stated, folds, place),
+        rates=problems,
     )
+
+
+def _read(task: Task, card: UpstreamCard, place: data.Place) -> tuple[Task, list[Fold]]:
+    """The task as the corpus states it for this encoder, and its folds; all of their files are there."""
+    stated = data.at(task, card, place)
+    folds = data.folds_of(stated, card, place)
+    _check_files(folds)
+    return stated, folds
+
+
+def _problem(task: Task, rate: int, place: data.Place, progress: Progress) -> str | None:
+    """What is wrong with the corpus for an encoder at `rate` hertz, down to the headers of its files."""
+    try:
+        stated, folds = _read(task, replace(ANY_ENCODER, sample_rate=rate), place)
+        with progress.note(f"reading the headers of audio at {rate} Hz"):
+            data.check_headers(stated, folds)
+    except BenchError as error:
+        return str(error)
+    return None
 
 
 def _check_files(folds: Sequence[Fold]) -> None:
@@ -166,6 +195,7 @@ def _facts(name: str, task: Task, found: Standing) -> dict[str, Any]:
         "counts": dict(found.counts),
         "differences": list(found.differences),
         "problem": found.problem,
+        "rates": {str(rate): problem for rate, problem in found.rates.items()},
         "archives": archives.standing(corpus, found.root),
         "text": _text(name, task, found),
     }
@@ -177,16 +207,24 @@ def _text(name: str, task: Task, found: Standing) -> str:
     lines = [f"{name}: {corpus.title}", *page, f"  licence: {corpus.licence}", "  layout:"]
     lines += _indented(corpus.layout.splitlines())
     if found.whole:
-        return "\n".join([*lines, f"  whole: {_counted(found.counts)}, {found.whose}"])
+        return "\n".join([*lines, *_rates(found), f"  whole: {_counted(found.counts)}, {found.whose}"])
     lines += _download(name, corpus, found)
     if task.builder():
         lines.append(f"  or from the original corpus: `{_command(name, found)} --from-raw RAW_DIR`")
+    lines += _rates(found)
     if found.problem:
         hints = (line.strip() for line in found.problem.splitlines())
-        lines += ["  not found:", *_indented(line for line in hints if not line.startswith("`bench prepare"))]
+        title = "  cannot be used:" if found.rates else "  not found:"
+        lines += [title, *_indented(line for line in hints if not line.startswith("`bench prepare"))]
     else:
         lines += ["  differs from the published counts:", *_indented(found.differences)]
     return "\n".join(lines)
+
+
+def _rates(found: Standing) -> list[str]:
+    """The copies that lie there, and which of them are whole."""
+    said = [f"{rate} Hz ({'not usable' if problem else 'whole'})" for rate, problem in found.rates.items()]
+    return [f"  audio: {', '.join(said)}"] if said else []
 
 
 def _download(name: str, corpus: Corpus, found: Standing) -> list[str]:

@@ -61,7 +61,7 @@ def _sound(name: str) -> Iterator[None]:
     try:
         yield
     except BROKEN as error:
-        raise Damaged(f"{name} is damaged: {error}", "give the same command again to fetch it anew") from None
+        raise Damaged(f"{name} is damaged: {error}") from None
 
 
 def _written(members: Iterator[Member], folder: Path, name: str, limit: int) -> dict[str, int]:

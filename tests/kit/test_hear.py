@@ -119,6 +119,10 @@ def test_all_that_is_wrong_is_told_at_once(folder):
         ({"split_mode": "new_split_kfold", "splits": ["a", "b"]}, "at least three folds"),
         ({"evaluation": None}, "'evaluation' should be a list, found None"),
         ({"embedding_type": 1, "splits": []}, "'embedding_type' should be a str, found 1"),
+        ({"splits": [["train"], "valid", "test"]}, r"'splits' should list names, found \['train'\]"),
+        ({"splits": ["train", "valid", 3]}, "'splits' should list names, found 3"),
+        ({"evaluation": [["top1_acc"]]}, r"'evaluation' should list names, found \['top1_acc'\]"),
+        ({"split_mode": "new_split_kfold", "splits": ["a", "b", "c", "b"]}, "'splits' names 'b' more than once"),
     ],
 )
 def test_metadata_that_cannot_be_followed_is_refused(facts, said, folder):
@@ -132,6 +136,8 @@ def kind(path, embedding, prediction, answers):
     change(path, embedding_type=embedding, prediction_type=prediction)
     for split, said in {"train": answers, "valid": {}, "test": {}}.items():
         (path / f"{split}.json").write_text(json.dumps(said))
+        for file in said:
+            (path / "16000" / split / file).touch()
     return path
 
 
@@ -158,6 +164,7 @@ def test_events_are_read_in_seconds(folder):
         {"label": 7, "start": 500, "end": 250},
         {"label": 7, "start": -1, "end": 250},
         {"label": 7, "start": 0, "end": float("nan")},
+        {"label": 7, "start": 0, "end": int("9" * 400)},
         {"label": 7, "start": "0", "end": 1},
         {"label": 7, "end": 1},
         7,
@@ -172,6 +179,37 @@ def test_labels_of_every_kind_have_to_be_in_the_vocabulary(folder):
     for embedding, said in [("scene", 9), ("event", {"label": 9, "start": 0, "end": 1})]:
         with pytest.raises(MissingCorpus, match=r"a.wav: the label '9' is not in labelvocabulary.csv"):
             hear.read(kind(folder, embedding, "multilabel", {"a.wav": [said]}), 16_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("train.json", '{"0.wav": [7], "0.wav": [8]}', "train.json: '0.wav' is there twice"),
+        ("train.json", "[" * 100_000, "train.json: what it holds is nested too deeply"),
+        ("task_metadata.json", '{"a": ' * 100_000, "task_metadata.json: what it holds is nested too deeply"),
+        ("labelvocabulary.csv", f"idx,label\n0,{'x' * 200_000}\n", "labelvocabulary.csv: field larger than"),
+    ],
+)
+def test_files_that_python_would_stumble_over_are_named(name, text, said, folder):
+    (folder / name).write_text(text)
+    with pytest.raises(MissingCorpus, match=said):
+        hear.read(folder, 16_000)
+
+
+def test_a_rate_without_some_of_its_audio_says_what_to_delete(folder):
+    shutil.copytree(folder / "16000", folder / "48000")
+    (folder / "48000" / "valid" / "1.wav").unlink()
+    shutil.rmtree(folder / "48000" / "test")
+    assert hear.read(folder, 16_000).rate == 16_000
+    with pytest.raises(MissingCorpus, match="48000/: 5 of 12 audio files are not there") as caught:
+        hear.read(folder, 48_000)
+    assert f"or delete {folder / '48000'} so that 16000/ is read" in str(caught.value)
+
+
+def test_an_empty_rate_is_not_read(folder):
+    (folder / "16000").rename(folder / "48000")
+    (folder / "16000").mkdir()
+    assert hear.read(folder, 16_000).rate == 48_000
 
 
 def test_a_folder_of_a_kind_that_hear_does_not_have_is_refused(folder):

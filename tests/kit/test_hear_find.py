@@ -3,15 +3,16 @@
 import pytest
 
 from earbench.errors import MissingCorpus
-from earbench.kit.hear_find import Tree
+from earbench.kit.hear_find import Tree, rates
 
 ESC, LONG = "esc50-v2.0.0-full", "nsynth_pitch-v2.2.3-50h"
 
 
 def folder(path, *rates):
-    """An empty task folder with these rates."""
+    """A task folder of nothing but a clip at each of these rates."""
     for rate in rates or (16_000,):
-        (path / str(rate)).mkdir(parents=True)
+        (path / str(rate) / "train").mkdir(parents=True)
+        (path / str(rate) / "train" / "a.wav").touch()
     (path / "task_metadata.json").touch()
     return path
 
@@ -35,11 +36,42 @@ def test_the_beginning_of_a_name_will_do_if_only_one_begins_so(tmp_path):
     assert found(tmp_path, "to") == other
     assert found(tmp_path, "pitch-v1") == short
     assert found(tmp_path, "pitch-v1-") == long
-    for wish in ("pitch", None):
-        with pytest.raises(MissingCorpus, match="which holds 3") as caught:
-            found(tmp_path, wish)
-        assert all(f"found {name}" in str(caught.value) for name in ("pitch-v1", "pitch-v1-long", "tones"))
-        assert "--task hear:FOLDER" in str(caught.value)
+    with pytest.raises(MissingCorpus, match="which holds 3") as caught:
+        found(tmp_path, None)
+    assert all(f"found {name}" in str(caught.value) for name in ("pitch-v1", "pitch-v1-long", "tones"))
+    assert "--task hear:FOLDER" in str(caught.value)
+
+
+def test_folders_that_begin_alike_are_told_apart_by_the_user(tmp_path):
+    for name in ("pitch-v1", "pitch-v2", "tones"):
+        folder(tmp_path / name)
+    with pytest.raises(MissingCorpus, match="'pitch' may be any of 2 HEAR task folders") as caught:
+        found(tmp_path, "pitch")
+    assert "found pitch-v1\n" in str(caught.value)
+    assert "found tones" not in str(caught.value)
+
+
+def test_links_are_followed_and_may_lead_in_circles(tmp_path):
+    root = tmp_path / "root"
+    folder(tmp_path / "elsewhere" / "blob")
+    folder(tmp_path / "more" / "tasks" / "other-v1")
+    root.mkdir()
+    (root / ESC).symlink_to(tmp_path / "elsewhere" / "blob")
+    (root / "tasks").symlink_to(tmp_path / "more" / "tasks")
+    (root / "tasks" / "circle").symlink_to(root)
+    (root / "again").symlink_to(root / "tasks")
+    assert found(root, ESC) == root / ESC
+    assert [path.name for path in Tree.of(root).folders] == ["other-v1", ESC]
+    assert rates(root / ESC) == [16_000]
+
+
+def test_rates_are_those_that_hear_has_and_that_hold_audio(tmp_path):
+    path = folder(tmp_path / ESC, 48_000, 0, 8_000)
+    folder(tmp_path / "aside", 16_000)
+    (tmp_path / "aside" / "16000").rename(path / "016000")
+    (path / "22050" / "train").mkdir(parents=True)
+    (path / "32000").mkdir()
+    assert rates(path) == [48_000]
 
 
 def test_without_a_name_the_only_folder_is_meant(tmp_path):

@@ -107,8 +107,8 @@ def test_the_written_folder_says_what_hears_tool_wrote(home, originals, monkeypa
 
 def test_the_reader_of_hears_folders_reads_it(originals, monkeypatch, tmp_path):
     home = "mridangam_stroke-v1.5-full"
-    drawn(home, originals["mridangam"], monkeypatch).write(tmp_path / home, (8_000,), lambda: None)
-    folder = hear.read(tmp_path / home, 8_000)
+    drawn(home, originals["mridangam"], monkeypatch).write(tmp_path / home, (16_000,), lambda: None)
+    folder = hear.read(tmp_path / home, 16_000)
     assert [len(fold.test.clips) for fold in folder.folds(str)] == [6] * 5
     assert folder.labels == ("bheem", "cha", "tha")
 

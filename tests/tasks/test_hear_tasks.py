@@ -1,6 +1,7 @@
 """HEAR's tasks: what their folders state, the published protocol, and runs of every kind from end to end."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 from fakes import CountingUpstream, cell, prepared
 
-from earbench import commands, line, registry
+from earbench import commands, line, prepare, registry
 from earbench.contract import UpstreamCard
 from earbench.data import Place, census_differences
-from earbench.errors import BenchError, MissingCorpus, RequestError
+from earbench.errors import BadAudio, BenchError, MissingCorpus, RequestError
 from earbench.extract import extract
 from earbench.kit import hear, hear_grid, hear_layout, hear_toy
 from earbench.kit.events import Event
@@ -159,6 +160,78 @@ def test_what_was_run_is_said_where_it_is_not_what_is_published(tmp_path):
     said = task.deviations("reference")
     assert said["resampled"] == "audio of the 16000 Hz folder, resampled to 44100 Hz"
     assert said["scores-left-out"] == "not computed: own_score"
+
+
+def test_a_published_folder_that_is_judged_by_another_score_says_so(tmp_path):
+    task, _ = opened(write(tmp_path / "one", evaluation=["chroma_acc", "pitch_acc"]))
+    assert (
+        task.deviations("reference")["other-primary-score"] == "chroma_acc; that of the published folder is pitch_acc"
+    )
+    task, _ = any_folder(write(tmp_path / "two", evaluation=["chroma_acc", "pitch_acc"]))
+    assert "other-primary-score" not in task.deviations("reference")
+
+
+def test_a_folder_that_was_made_here_says_so(tmp_path):
+    task, _ = opened(write(tmp_path, prepared_by="earbench"))
+    assert set(task.deviations("reference")) == {"own-seeds", "prepared-from-raw"}
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [({"task_specific_param_grid": {"lr": ["x"]}}, "'lr' cannot be"), ([1], "'evaluation_params' should be grids")],
+)
+def test_a_grid_that_cannot_be_followed_is_refused_by_prepare_as_by_a_run(params, said, tmp_path, settings, quiet):
+    root = write(tmp_path / "root", evaluation_params=params)
+    with pytest.raises(RequestError, match=said):
+        opened(root)
+    assert said in prepare.standing(PITCH.load(None), str(root), settings, quiet).problem
+
+
+def test_a_single_row_that_is_left_over_is_noted():
+    recipe = hear_grid.recipe(hear_grid.points({})[0], 0, "fixed", finite=True).with_(batch=11)
+    task = PITCH.load(None)
+    assert "of 12 training rows in batches of 11 one is left over" in task.batching_note(12, recipe)
+    assert task.batching_note(11, recipe) is task.batching_note(13, recipe) is None
+
+
+def test_prepare_holds_every_rate_against_its_headers(tmp_path, settings, quiet):
+    root = write(tmp_path / "root")
+    shutil.copytree(root / HOME / "16000", root / HOME / "48000")
+    found = prepare.standing(PITCH.load(None), str(root), settings, quiet)
+    assert not found.whole
+    assert found.rates[16_000] is None
+    assert "18 of 18 audio files in 48000/ are not at 48000 Hz" in found.rates[48_000]
+    assert found.problem.startswith("48000 Hz: 18 of 18")
+
+
+def test_a_run_refuses_audio_at_another_rate_than_its_folder(tmp_path, settings, quiet):
+    root = write(tmp_path / "root")
+    (root / HOME / "16000").rename(root / HOME / "44100")
+    with pytest.raises(BadAudio, match="18 of 18 audio files in 44100/ are not at 44100 Hz"):
+        ran(root, settings, quiet)
+
+
+def test_events_far_behind_their_clip_are_refused_by_prepare_and_by_a_run(tmp_path, settings, quiet):
+    root = tmp_path / "root"
+    DCASE2016.load(None).toy(root, 0)
+    path = next(root.rglob("test.json"))
+    answers = json.loads(path.read_text())
+    answers["0.wav"].append({"label": "60", "start": 0, "end": 1e12})
+    path.write_text(json.dumps(answers))
+    said = "1 clips have events outside them"
+    assert said in prepare.standing(DCASE2016.load(None), str(root), settings, quiet).problem
+    with pytest.raises(BadAudio, match=said):
+        ran(root, settings, quiet, DCASE2016.card.name)
+
+
+def test_your_own_folder_is_not_to_be_downloaded(tmp_path, settings, quiet):
+    root = write(tmp_path / "root", "own-v1", evaluation=[1])
+    with pytest.raises(MissingCorpus, match="'evaluation' should list names") as caught:
+        ran(root, settings, quiet, "hear:own-v1")
+    assert "bench prepare" not in str(caught.value)
+    assert "demo" not in str(caught.value)
+    with pytest.raises(RequestError, match="name two places"):
+        line.run(Request("mel", f"hear:{root / 'own-v1'}", "demo"), settings, quiet)
 
 
 def test_a_published_task_reads_no_other_folder(tmp_path):
@@ -472,7 +545,7 @@ def test_missing_audio_is_one_list(tmp_path, settings, quiet):
     root = write(tmp_path / "root")
     for path in sorted(root.glob("*/16000/test/*_001-*.wav")):
         path.unlink()
-    with pytest.raises(BenchError, match="3 audio files cannot be used"):
+    with pytest.raises(BenchError, match="16000/: 3 of 18 audio files are not there"):
         ran(root, settings, quiet)
 
 

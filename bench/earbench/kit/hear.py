@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from earbench.contract import Clip, Fold, Labels, Split
 from earbench.errors import MissingCorpus
 from earbench.kit.events import Event
 from earbench.kit.hear_find import METADATA, nearest, rates
+from earbench.kit.hear_layout import RATES
 
 VOCABULARY = "labelvocabulary.csv"
 TRAIN_VALID_TEST, KFOLD = "trainvaltest", ("new_split_kfold", "presplit_kfold")
@@ -101,11 +104,9 @@ def read(path: Path, wanted: int) -> TaskFolder:
     labels = _labels(path, problems)
     reader = READERS[metadata["embedding_type"], metadata["prediction_type"]]
     answers = {split: _answers(path, split, set(labels), reader, problems) for split in metadata["splits"]}
-    there = rates(path)
-    if not there:
-        problems.append("no folder of audio: one per sample rate is expected, 16000/, 44100/, 48000/, …")
+    rate = _rate(path, answers, wanted, problems)
     _stop(path, problems)
-    return TaskFolder(path, metadata, labels, answers, nearest(there, wanted), wanted)
+    return TaskFolder(path, metadata, labels, answers, rate, wanted)
 
 
 # ---- the files of a task folder --------------------------------------------------------------------------------------
@@ -119,13 +120,25 @@ def _stop(path: Path, problems: Sequence[str]) -> None:
 
 def _json(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8"), object_pairs_hook=_once)
     except (OSError, ValueError) as error:
         problems.append(f"{path.name}: {error.strerror if isinstance(error, OSError) else error}")
+        return {}
+    except RecursionError:
+        problems.append(f"{path.name}: what it holds is nested too deeply")
         return {}
     if not isinstance(found, dict):
         problems.append(f"{path.name}: a JSON object is expected")
         return {}
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are all different: of two answers for one file, neither is the right one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"{twice[:60]!r} is there twice in one object")
     return found
 
 
@@ -137,6 +150,13 @@ def _metadata(path: Path, problems: list[str]) -> dict[str, Any]:
         f"{METADATA}: '{key}' should be a {kind.__name__}, found {found.get(key)!r}"
         for key, kind in FACTS.items()
         if not isinstance(found.get(key), kind) or not found[key]
+    ]
+    problems += [
+        f"{METADATA}: '{key}' should list names, found {str(one)[:60]}"
+        for key in ("splits", "evaluation")
+        if isinstance(found.get(key), list)
+        for one in found[key]
+        if not isinstance(one, str)
     ]
     if not problems:
         problems += _kind_problems(found["embedding_type"], found["prediction_type"])
@@ -152,7 +172,9 @@ def _kind_problems(*kind: str) -> list[str]:
 def _split_problems(mode: str, splits: list[str]) -> list[str]:
     if mode == TRAIN_VALID_TEST and sorted(splits) != ["test", "train", "valid"]:
         return [f"{METADATA}: 'splits' should be train, valid and test, found {splits!r}"]
-    if mode in KFOLD and len(set(splits)) < 3:
+    if twice := sorted({split for split in splits if splits.count(split) > 1}):
+        return [f"{METADATA}: 'splits' names {', '.join(map(repr, twice))} more than once"]
+    if mode in KFOLD and len(splits) < 3:
         return [f"{METADATA}: train, valid and test need at least three folds, found {splits!r}"]
     if mode not in (TRAIN_VALID_TEST, *KFOLD):
         return [f"{METADATA}: 'split_mode' is {mode!r}, not one of {', '.join((TRAIN_VALID_TEST, *KFOLD))}"]
@@ -163,7 +185,7 @@ def _labels(path: Path, problems: list[str]) -> Labels:
     try:
         with (path / VOCABULARY).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         problems.append(f"{VOCABULARY}: {error.strerror if isinstance(error, OSError) else error}")
         return Labels()
     labels = Labels(row.get("label") or "" for row in rows)
@@ -187,9 +209,37 @@ def _answers(path: Path, split: str, known: AbstractSet[str], reader: Reader, pr
         found[file] = answer
         names = [answer] if isinstance(answer, str) else [one if isinstance(one, str) else one.label for one in answer]
         problems += [
-            f"{where}: the label {label!r} is not in {VOCABULARY}" for label in sorted({*names}.difference(known))
+            f"{where}: the label {label[:60]!r} is not in {VOCABULARY}" for label in sorted({*names}.difference(known))
         ]
     return found
+
+
+def _rate(path: Path, answers: Mapping[str, Mapping[str, Answer]], wanted: int, problems: list[str]) -> int:
+    """The sample rate that is read for an encoder at `wanted` hertz; all audio of that rate has to be there."""
+    if not (there := rates(path)):
+        known = ", ".join(f"{rate}/" for rate in RATES)
+        problems.append(f"no folder of audio: one per sample rate is expected, of {known}, and not an empty one")
+        return wanted
+    rate = nearest(there, wanted)
+    files = [Path(split, file) for split, said in answers.items() for file in said]
+    if absent := _absent(path / str(rate), files):
+        others = [f"{one}/" for one in there if one != rate]
+        instead = f", or delete {path / str(rate)} so that {' or '.join(others)} is read" if others else ""
+        problems.append(
+            f"{rate}/: {len(absent):,} of {len(files):,} audio files are not there ({_few(absent)}); "
+            f"fetch or make the folder anew{instead}"
+        )
+    return rate
+
+
+def _few(files: Sequence[Path]) -> str:
+    return ", ".join([*map(str, files[:3]), *(["…"] if len(files) > 3 else [])])
+
+
+def _absent(home: Path, files: Sequence[Path]) -> list[Path]:
+    splits = {file.parent.name for file in files}
+    there = {split: {*os.listdir(home / split)} if (home / split).is_dir() else set() for split in splits}
+    return [file for file in files if file.name not in there[file.parent.name]]
 
 
 def _one_label(given: Any) -> str | None:
@@ -204,7 +254,7 @@ def _events(given: Any) -> tuple[Event, ...] | None:
     """Milliseconds become seconds."""
     try:
         found = tuple(Event(str(one["label"]), one["start"] / 1000, one["end"] / 1000) for one in given)
-    except (TypeError, KeyError, IndexError):
+    except (TypeError, KeyError, IndexError, OverflowError):
         return None
     return found if all(0 <= one.start <= one.stop < math.inf for one in found) else None
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from earbench.errors import MissingCorpus
+from earbench.kit.hear_layout import RATES
 
 METADATA = "task_metadata.json"
 ARCHIVE = re.compile(r"hear(?:2021|-\d[\d.]*)-(?P<folder>.+)-(?P<rate>\d+)\.(?:tar\.gz|tgz)")
@@ -26,23 +27,24 @@ class Tree:
 
     @classmethod
     def of(cls, root: Path) -> Tree:
-        """What lies under `root`, looking neither into task folders nor into what is hidden."""
+        """What lies under `root`, linked folders too, looking neither into task folders nor into what is hidden."""
         folders: list[Path] = []
         archives: dict[str, dict[int, Path]] = {}
-        for place, inside, files in os.walk(root):
-            inside[:] = sorted(name for name in inside if not name.startswith("."))
+        for place, files in _walk(root):
             if METADATA in files:
-                folders.append(Path(place))
-                inside.clear()
+                folders.append(place)
             for match in filter(None, map(ARCHIVE.fullmatch, sorted(files))):
-                archives.setdefault(match["folder"], {}).setdefault(int(match["rate"]), Path(place, match[0]))
+                archives.setdefault(match["folder"], {}).setdefault(int(match["rate"]), place / match[0])
         return cls(root, tuple(sorted(folders)), archives)
 
     def named(self, wish: str | None) -> str | None:
         """The folder, unpacked or not, that is called `wish`; else the only one whose name begins so (None: at all)."""
-        names = sorted({*(path.name for path in self.folders), *self.archives})
-        fitting = [name for name in names if name == wish] or [name for name in names if name.startswith(wish or "")]
+        fitting = self._fitting(wish)
         return fitting[0] if len(fitting) == 1 else None
+
+    def _fitting(self, wish: str | None) -> list[str]:
+        names = sorted({*(path.name for path in self.folders), *self.archives})
+        return [name for name in names if name == wish] or [name for name in names if name.startswith(wish or "")]
 
     def folder(self, name: str | None, wish: str | None) -> Path:
         """The unpacked folder called `name`, which was found for `wish`."""
@@ -50,17 +52,22 @@ class Tree:
         if len(found) == 1:
             return found[0]
         what = f"the HEAR task folder '{wish}'" if wish else "one HEAR task folder"
+        fitting = self._fitting(wish) if wish and name is None else []
+        if fitting:
+            raise MissingCorpus(
+                f"'{wish}' may be any of {len(fitting)} HEAR task folders under {self.root}",
+                *_shown(fitting),
+                f"more of its name tells them apart: --task hear:{fitting[0]}",
+            )
         if found:
             raise MissingCorpus(
                 f"{self.root} holds {len(found)} folders called {name}", *map(str, found), "--data names one of them"
             )
         if not self.folders:
             raise MissingCorpus(f"{what} is not under {self.root}: none of its folders holds {METADATA}")
-        more = [f"and {len(self.folders) - SHOWN} more"] if len(self.folders) > SHOWN else []
         raise MissingCorpus(
             f"{what} is not under {self.root}, which holds {len(self.folders)}",
-            *(f"found {path.name}" for path in self.folders[:SHOWN]),
-            *more,
+            *_shown([path.name for path in self.folders]),
             "a folder that is not one of HEAR's nineteen tasks runs under its own name: --task hear:FOLDER",
         )
 
@@ -72,9 +79,36 @@ class Tree:
         return None if best is None or best in unpacked else archives[best]
 
 
+def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder below `root` with the names of its files, links followed; a task folder under each of its names, any
+    other folder once, so that links may lead in circles.
+    """
+    seen = set()
+    for place, inside, files in os.walk(root, followlinks=True):
+        name = os.path.basename(place) if METADATA in files else ""
+        if (key := (os.path.realpath(place), name)) in seen:
+            inside.clear()
+            continue
+        seen.add(key)
+        inside[:] = [] if name else sorted(one for one in inside if not one.startswith("."))
+        yield Path(place), files
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    more = [f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
+    return [*(f"found {name}" for name in names[:SHOWN]), *more]
+
+
 def rates(folder: Path) -> list[int]:
-    """The sample rates in hertz that a task folder holds audio of."""
-    return sorted(int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdecimal())
+    """The sample rates in hertz, of those that HEAR has, that a task folder holds audio of; an empty folder holds none.
+
+    Its entries are folders of splits.
+    """
+    return [rate for rate in RATES if (home := folder / str(rate)).is_dir() and any(map(_filled, home.iterdir()))]
+
+
+def _filled(split: Path) -> bool:
+    return split.is_dir() and any(split.iterdir())
 
 
 def nearest(rates: Sequence[int], wanted: int) -> int:

@@ -128,7 +128,10 @@ POST_CHECKS: Mapping[str, Check] = {"median_filter_ms": _number(0.0), "min_durat
 
 def _stated(metadata: Mapping[str, Any], name: str, checks: Mapping[str, Check]) -> Mapping[str, Sequence[Any]]:
     """The grid that the metadata states; all that is wrong with it is one error."""
-    grid = (metadata.get("evaluation_params") or {}).get(name) or {}
+    params = metadata.get("evaluation_params") or {}
+    if not isinstance(params, Mapping):
+        raise RequestError(f"the task folder's 'evaluation_params' should be grids by name, found {str(params)[:60]}")
+    grid = params.get(name) or {}
     if not isinstance(grid, Mapping):
         raise RequestError(f"'{name}' should be lists of values by name, found {grid!r}")
     problems = [f"'{key}' is not known here" for key in grid if key not in checks]

@@ -29,11 +29,12 @@ from earbench.contract import (
     TaskCard,
     UpstreamCard,
 )
-from earbench.errors import RequestError
-from earbench.kit import hear, hear_grid, hear_raw, hear_toy
+from earbench.errors import MissingCorpus, RequestError
+from earbench.kit import hear, hear_audio, hear_grid, hear_raw, hear_toy
 from earbench.kit.events import active
 from earbench.kit.heads.shallow import EventShallow, Shallow
-from earbench.kit.hear_find import Tree
+from earbench.kit.hear_find import Tree, rates
+from earbench.kit.hear_raw.draft import MADE_HERE
 from earbench.kit.metrics import events
 from earbench.kit.metrics import hear as scenes
 from earbench.kit.sampling import in_order, reshuffled
@@ -47,6 +48,7 @@ SCORES: Mapping[tuple[str, str], Mapping[str, tuple[Metric, ...]]] = {
 """By what a task asks: the metrics of every score that a folder may want, by its name there."""
 NSYNTH = re.compile(r"(.+_(?:acoustic|electronic|synthetic)_\d+)-\d+-\d+\.wav")
 """A note's file name: instrument, pitch and velocity."""
+FROM_RAW = "the task folder was prepared by earbench from the original corpus, not by HEAR"
 SMALL = {"hidden_layers": 1, "hidden_dim": 256, "dropout": 0.1, "initialisation": "normal", "order": "shuffled"}
 
 
@@ -58,7 +60,8 @@ class HearTask(Task):
 
     `homes` are the names of the folders. A published task (`kind` says what it asks) reads no other; without a `kind`
     the beginning of a name will do, or None where there is only one folder. What the folder states (labels, folds,
-    scores, grids) holds. A last batch of one row, with which the reference ends, takes one from the batch before.
+    scores, grids) holds. A last batch of one row, with which the reference ends, takes one from the batch before, and
+    the record has a note of it.
     """
 
     layers = "last"
@@ -69,6 +72,7 @@ class HearTask(Task):
     def __init__(self, card: TaskCard, homes: Sequence[str | None], kind: tuple[str, str] | None = None) -> None:
         self.card, self.homes, self.kind = card, homes, kind
         self.select = card.metrics[0].name
+        self.usual = tuple(metric.name for metric in card.metrics if metric.name in SCORES[kind]) if kind else ()
         self.search = "first" if len(homes) == 1 else "fold"
 
     def builder(self) -> Callable[[Path], Draft] | None:
@@ -82,6 +86,7 @@ class HearTask(Task):
     def at(self, root: Path, upstream: UpstreamCard) -> Self:
         tree, stated = Tree.of(root), copy(self)
         paths = [tree.folder(self._name(tree, home), home) for home in self.homes]
+        self._check_archives(root, upstream)
         stated.folders = tuple(hear.read(path, _rate(upstream)) for path in paths)
         first = stated.folders[0]
         _check_alike(stated.folders, self.kind)
@@ -98,7 +103,18 @@ class HearTask(Task):
         if first.kind == hear.EVENTS:
             stated.card, stated.example = replace(stated.card, grain="frame"), "frame"
             stated.decodings = hear_grid.decodings(first.metadata, single=not judged)
+        stated.recipes("reference", False)  # a grid that cannot be followed is refused here
         return stated
+
+    def rates(self, root: Path) -> Sequence[int]:
+        tree = Tree.of(root)
+        paths = [tree.folder(self._name(tree, home), home) for home in self.homes]
+        return sorted({rate for path in paths for rate in rates(path)})
+
+    def check_audio(self, folds: Sequence[Fold], rates: Mapping[Path, int]) -> None:
+        hear_audio.check_rates(rates, self.first.rate)
+        if self.first.kind == hear.EVENTS:
+            hear_audio.check_events(folds)
 
     def folds(self, root: Path, upstream: UpstreamCard) -> Sequence[Fold]:
         """Of several folders, each is a fold: the score is their mean."""
@@ -121,6 +137,10 @@ class HearTask(Task):
             found["nan-passed-over"] = "a judgement without a value is not a better one; the reference ends there"
         if first.rate != first.wanted:
             found["resampled"] = f"audio of the {first.rate} Hz folder, resampled to {first.wanted} Hz"
+        if first.metadata.items() >= MADE_HERE.items():
+            found["prepared-from-raw"] = FROM_RAW
+        if self.usual[:1] not in ((), first.scores[:1]):
+            found["other-primary-score"] = f"{first.scores[0]}; that of the published folder is {self.usual[0]}"
         if left_out := [name for name in first.scores if name not in SCORES[first.kind]]:
             found["scores-left-out"] = f"not computed: {', '.join(left_out)}"
         if len(self.folders) > 1:
@@ -136,6 +156,15 @@ class HearTask(Task):
         order, finite = ("fixed", True) if effort == "reference" else ("shuffled", False)
         points = hear_grid.points(self.first.metadata)
         return [hear_grid.recipe(point, number, order, finite) for number, point in enumerate(points)]
+
+    def batching_note(self, examples: int, recipe: Recipe) -> str | None:
+        """HEAR sheet 10: what a harness does where the reference ends should be said."""
+        if examples % recipe.batch != 1:
+            return None
+        return (
+            f"of {examples:,} training rows in batches of {recipe.batch:,} one is left over, with which HEAR's "
+            "reference fails: the last batch takes another one from the batch before"
+        )
 
     def batches(self, split: Split, recipe: Recipe, rng: np.random.Generator) -> Iterator[Sequence[int]]:
         if recipe.options["order"] == "fixed":
@@ -171,7 +200,7 @@ class HearTask(Task):
     def toy(self, root: Path, seed: int) -> None:
         """The folders of this task in small, of its kind and with its scores."""
         kind = self.kind or hear.MULTICLASS
-        scores = [metric.name for metric in self.card.metrics if metric.name in SCORES[kind]]
+        scores = self.usual or [metric.name for metric in self.card.metrics if metric.name in SCORES[kind]]
         folds = 3 if "folds" in self.card.corpus.counts and len(self.homes) == 1 else 0
         for home in self.homes:
             hear_toy.write(root, home or "toy", kind, scores, folds, seed)
@@ -182,6 +211,14 @@ class HearTask(Task):
         if not self.folders:
             raise RequestError(f"task '{self.card.name}' needs its folder", f"--task {self.card.name}:FOLDER")
         return self.folders[0]
+
+    def _check_archives(self, root: Path, upstream: UpstreamCard) -> None:
+        """Refuse an archive that was to be unpacked, was, and holds no audio of the rate in its name."""
+        if left := self.packed(root, upstream):
+            raise MissingCorpus(
+                f"{left[0].name} does not hold the audio that its name says: what is unpacked of it has another rate",
+                f"give {left[0]} its right name, or take it away",
+            )
 
     def _name(self, tree: Tree, home: str | None) -> str | None:
         return home if self.kind else tree.named(home)

@@ -3,6 +3,7 @@
 import shutil
 import tarfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,7 +45,7 @@ def pack(folder, archive):
 
 
 def opened(task, where, settings, progress):
-    place = locate(load_task(task), str(where), settings, progress)
+    place = locate(load_task(task), where and str(where), settings, progress)
     return packed.unpacked(load_task(task), ANY_ENCODER, place, settings, progress)
 
 
@@ -150,6 +151,25 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path, settings, quiet):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(MissingCorpus, match=r"notes.txt is not a folder"):
         opened("hear_beehive", tmp_path / "notes.txt", settings, quiet)
+
+
+def test_a_damaged_archive_is_named_with_what_fetches_it(archives, settings, quiet):
+    archive = archives / f"hear2021-{HOME}-16000.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:-3000])
+    with pytest.raises(BenchError, match=f"{archive.name} is damaged") as caught:
+        opened("hear_beehive", archives, settings, quiet)
+    assert f"delete {archive}; `bench prepare --task hear_beehive --download` fetches it anew" in str(caught.value)
+    assert "the same command" not in str(caught.value)
+    with pytest.raises(BenchError, match=f"delete {archive}; fetch it anew by hand$"):
+        opened(f"hear:{archive}", None, settings, quiet)
+
+
+def test_an_archive_that_holds_another_rate_than_its_name_says_is_refused(archives, settings, quiet):
+    for archive in archives.glob("*.tar.gz"):
+        archive.rename(archives / archive.name.replace("16000", "48000"))
+    place = opened("hear_beehive", archives, settings, quiet)
+    with pytest.raises(MissingCorpus, match=f"hear2021-{HOME}-48000.tar.gz does not hold the audio"):
+        load_task("hear_beehive").at(place.root, replace(ANY_ENCODER, sample_rate=48_000))
 
 
 def test_prepare_looks_into_archives_too(archives, settings, quiet):

@@ -206,6 +206,13 @@ def test_a_rate_without_some_of_its_audio_says_what_to_delete(folder):
     assert f"or delete {folder / '48000'} so that 16000/ is read" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["0", "016000", "8000"])
+def test_a_folder_that_hear_has_no_rate_for_is_named(name, folder):
+    (folder / "16000").rename(folder / name)
+    with pytest.raises(MissingCorpus, match=f"no folder of audio: .*, found {name}/"):
+        hear.read(folder, 16_000)
+
+
 def test_an_empty_rate_is_not_read(folder):
     (folder / "16000").rename(folder / "48000")
     (folder / "16000").mkdir()

@@ -218,7 +218,10 @@ def _rate(path: Path, answers: Mapping[str, Mapping[str, Answer]], wanted: int, 
     """The sample rate that is read for an encoder at `wanted` hertz; all audio of that rate has to be there."""
     if not (there := rates(path)):
         known = ", ".join(f"{rate}/" for rate in RATES)
-        problems.append(f"no folder of audio: one per sample rate is expected, of {known}, and not an empty one")
+        others = ", ".join(sorted(f"{entry.name}/" for entry in path.iterdir() if entry.is_dir()))
+        problems.append(
+            f"no folder of audio: {known} are expected, one or more and not empty, found {others or 'none'}"
+        )
         return wanted
     rate = nearest(there, wanted)
     files = [Path(split, file) for split, said in answers.items() for file in said]

@@ -121,6 +121,7 @@ def test_all_that_is_wrong_is_told_at_once(folder):
         ({"embedding_type": 1, "splits": []}, "'embedding_type' should be a str, found 1"),
         ({"splits": [["train"], "valid", "test"]}, r"'splits' should list names, found \['train'\]"),
         ({"splits": ["train", "valid", 3]}, "'splits' should list names, found 3"),
+        ({"splits": ["train", "valid", "../x"]}, "'splits' should list names, found ../x"),
         ({"evaluation": [["top1_acc"]]}, r"'evaluation' should list names, found \['top1_acc'\]"),
         ({"split_mode": "new_split_kfold", "splits": ["a", "b", "c", "b"]}, "'splits' names 'b' more than once"),
     ],

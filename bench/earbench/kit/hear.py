@@ -156,7 +156,7 @@ def _metadata(path: Path, problems: list[str]) -> dict[str, Any]:
         for key in ("splits", "evaluation")
         if isinstance(found.get(key), list)
         for one in found[key]
-        if not isinstance(one, str)
+        if not isinstance(one, str) or Path(one).name != one
     ]
     if not problems:
         problems += _kind_problems(found["embedding_type"], found["prediction_type"])
@@ -218,10 +218,8 @@ def _rate(path: Path, answers: Mapping[str, Mapping[str, Answer]], wanted: int, 
     """The sample rate that is read for an encoder at `wanted` hertz; all audio of that rate has to be there."""
     if not (there := rates(path)):
         known = ", ".join(f"{rate}/" for rate in RATES)
-        others = ", ".join(sorted(f"{entry.name}/" for entry in path.iterdir() if entry.is_dir()))
-        problems.append(
-            f"no folder of audio: {known} are expected, one or more and not empty, found {others or 'none'}"
-        )
+        found = ", ".join(sorted(f"{entry.name}/" for entry in path.iterdir() if entry.is_dir())) or "none"
+        problems.append(f"no folder of audio: {known} are expected, one or more and not empty, found {found}")
         return wanted
     rate = nearest(there, wanted)
     files = [Path(split, file) for split, said in answers.items() for file in said]

@@ -5,11 +5,13 @@ import json
 import pytest
 from fitting import record_facts, score
 from scored import hits, store
+from typer.testing import CliRunner
 
 from earbench import api
 from earbench import record as records
 from earbench.aggregates import SUPERB_POINTS
 from earbench.boards import board
+from earbench.cli import app
 from earbench.config import BoardPlan
 from earbench.errors import BenchError
 from earbench.record import Record
@@ -21,6 +23,7 @@ from earbench.report import (
     plain,
     score_text,
     signature,
+    strays,
     table,
     write,
 )
@@ -226,6 +229,31 @@ def test_written_boards_are_what_the_records_say_until_one_is_edited(records_of,
     paths[0].write_text(paths[0].read_text().replace("80.00", "99.00"))
     assert differences(boards, tmp_path) == ["words.md"]
     assert differences([board(KS, records_of(record_facts(accuracy=81.0)))], tmp_path) == ["words.md", "words.csv"]
+
+
+def test_a_board_that_no_record_stands_on_differs_from_the_records(records_of, tmp_path):
+    write([board(KS, records_of(record_facts()))], tmp_path)
+    assert differences([board(KS, [])], tmp_path) == ["words.md", "words.csv"]
+
+
+def test_a_file_among_the_boards_that_is_of_no_board_is_a_stray(records_of, tmp_path):
+    boards = [board(KS, records_of(record_facts()))]
+    write(boards, tmp_path)
+    assert strays(boards, tmp_path) == []
+    (tmp_path / "boards/words.html").write_text("")
+    (tmp_path / "boards/.hear.md").write_text("mine: 99.9")
+    assert strays(boards, tmp_path) == [".hear.md", "words.html"]
+
+
+@pytest.mark.parametrize("name", ["hear.md", "mine.md"])
+def test_the_check_fails_on_invented_boards_with_or_without_records(name, tmp_path):
+    words = ["report", "--check", "--results", str(tmp_path)]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    (tmp_path / "boards").mkdir()
+    (tmp_path / "boards" / name).write_text("| mine | 99.9 |\n")
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert name in done.stderr
 
 
 def test_boards_do_not_depend_on_the_order_of_the_records(records_of):

@@ -143,16 +143,20 @@ def check(
     upstream: Annotated[str | None, typer.Option(help="An encoder to check.")] = None,
     task: Annotated[str | None, typer.Option(help="A task to check.")] = None,
     record: Annotated[Path | None, typer.Option(help="A record file to check.")] = None,
+    results: Annotated[Path | None, typer.Option(help="A results folder that somebody sends; with --against.")] = None,
+    against: Annotated[Path | None, typer.Option(help="With --results: the folder that it is to become.")] = None,
     json_: Json = False,
     debug: Debug = False,
 ) -> None:
     """The contract as executable checks: what a submitter runs before submitting."""
     with told(debug):
-        if sum(item is not None for item in (upstream, task, record)) != 1:
-            raise RequestError("bench check needs exactly one of --upstream, --task, --record")
+        if sum(item is not None for item in (upstream, task, record, results)) != 1:
+            raise RequestError("bench check needs exactly one of --upstream, --task, --record, --results")
+        if (results is None) != (against is None):
+            raise RequestError("bench check --results DIR --against BASE: neither says anything without the other")
         from earbench.commands import findings
 
-        rows = findings(upstream, task, record)
+        rows = findings(upstream, task, record, results and against and (results, against))
         show(rows, json_)
         raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
 
@@ -264,11 +268,13 @@ def report(
             print("\n".join(in_latex(one) for one in boards if one.rows), end="")
             return
         if check:
-            differing = reports.differences(boards, settings.results)
-            if differing:
+            if differing := reports.differences(boards, settings.results):
                 raise BenchError(
-                    f"boards differ from their records: {', '.join(differing)}", "`bench report` rebuilds them"
+                    f"boards differ from their records: {', '.join(differing)}",
+                    "`bench report` rebuilds them; remove those that no record stands on",
                 )
+            if board is None and (strays := reports.strays(boards, settings.results)):
+                raise BenchError(f"no board of bench.toml is called so: {', '.join(strays)}", "remove these files")
             written: list[Path] = []
         else:
             written = reports.write(boards, settings.results)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from earbench import cells, registry, report, store
+from earbench import additions, cells, registry, report, store
 from earbench import record as records
 from earbench.checks import Finding
 from earbench.checks import record as check_record
@@ -133,9 +133,13 @@ def _duration(seconds: float) -> str:
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
-def findings(upstream: str | None, task: str | None, record: Path | None) -> list[dict[str, Any]]:
-    """What the checks found, one row per check."""
-    if record is not None:
+def findings(
+    upstream: str | None, task: str | None, record: Path | None, sent: tuple[Path, Path] | None = None
+) -> list[dict[str, Any]]:
+    """What the checks found, one row per check. `sent` is a results folder and the one that it is to become."""
+    if sent is not None:
+        found = additions.run(*sent)
+    elif record is not None:
         found = check_record.run(records.read(record))
     elif upstream is not None:
         encoder, loaded = checkable(upstream)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,20 +153,37 @@ def write(boards: Sequence[Board], results: Path) -> list[Path]:
 
 
 def differences(boards: Sequence[Board], results: Path) -> list[str]:
-    """The board files that are not what the records say, by name."""
-    return [
-        path.name for path, text in _pages(boards, results) if not path.is_file() or path.read_text("utf-8") != text
-    ]
+    """The files of these boards that are not what the records say, by name; of a board without rows there is none."""
+    stated = dict(_pages(boards, results))
+    paths = [path for board in boards for path in _paths(board, results)]
+    return [path.name for path in paths if stated.get(path) != _text(path)]
+
+
+def strays(boards: Sequence[Board], results: Path) -> list[str]:
+    """Files among the boards that are of none of these, by name."""
+    own = {path for board in boards for path in _paths(board, results)}
+    return sorted(path.name for path in (results / "boards").glob("*") if path not in own)
+
+
+FORMATS: Mapping[str, Callable[[Board], str]] = {"md": markdown, "csv": comma_separated}
 
 
 def _pages(boards: Sequence[Board], results: Path) -> list[tuple[Path, str]]:
-    folder = results / "boards"
     return [
-        (folder / f"{board.plan.name}.{ending}", text(board))
+        (path, text(board))
         for board in boards
         if board.rows
-        for ending, text in (("md", markdown), ("csv", comma_separated))
+        for path, text in zip(_paths(board, results), FORMATS.values(), strict=True)
     ]
+
+
+def _paths(board: Board, results: Path) -> list[Path]:
+    """Where a board lies, or would, in each of `FORMATS`."""
+    return [results / "boards" / f"{board.plan.name}.{ending}" for ending in FORMATS]
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text("utf-8", "replace") if path.is_file() else None
 
 
 def _published(board: Board, style: str) -> str:

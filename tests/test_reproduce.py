@@ -81,6 +81,7 @@ def test_another_plan_is_refused_before_anything_is_trained(wish, said, record, 
     [
         ("engine", "the engine computes otherwise: install the version"),
         ("folds", "other audio, labels or splits: --data"),
+        ("recipes", "heads would be trained otherwise: install the version"),
     ],
 )
 def test_a_plan_of_another_engine_or_other_audio_is_refused(part, said, record, settings, toy):
@@ -88,6 +89,50 @@ def test_a_plan_of_another_engine_or_other_audio_is_refused(part, said, record, 
     old = replace(record, facts=record.facts | {"plan": stated | {"facts": stated["facts"] | {part: 0}}})
     with pytest.raises(RequestError, match=f"{part}\n  {said}"):
         reproduce(old, Wish(data=str(toy)), settings, Progress(quiet=True))
+
+
+def renamed(record, name, spec=None):
+    return replace(
+        record, facts=record.facts | {"upstream": record.facts["upstream"] | {"name": name, "spec": spec or name}}
+    )
+
+
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize(
+    ("name", "spec", "said"),
+    [
+        ("log_stft", "py:evil.py:Evil", "is of 'log_stft' and would run 'py:evil.py:Evil'"),
+        ("py:/tmp/evil.py:Evil", None, "names a path of this machine"),
+        ("hf:/tmp/model", None, "names a path of this machine"),
+        ("hf:../model", None, "names a path of this machine"),
+        ("hubert@../best.pt", None, "names a path of this machine"),
+        ("py:evil.py:Evil", None, "code that would be run: (?s:.*)--run-code py:evil.py:Evil"),
+        (" py:evil.py:Evil ", None, "names a path|code that would be run"),
+        ("py:evil:Evil@best.pt~random", None, "code that would be run"),
+        ("hear:evil", None, "code that would be run"),
+        ("hear_alone:evil", None, "code that would be run"),
+        ("anybodys:evil", None, "code that would be run"),
+    ],
+)
+def test_a_record_cannot_have_code_or_files_of_this_machine_run(name, spec, said, record, settings, toy, monkeypatch):
+    monkeypatch.setattr(module, "opened", lambda *_: pytest.fail("something was loaded"))
+    with pytest.raises(RequestError, match=said):
+        reproduce(renamed(record, name, spec), Wish(data=str(toy)), settings, Progress(quiet=True))
+
+
+@pytest.mark.parametrize("name", ["hubert", "hubert@best.pt~random", "hf:org/model@main", "s3prl:fbank", "hear:mine"])
+def test_what_a_record_says_is_asked_for_where_it_names_weights_or_trusted_code(name, record):
+    assert module._request(renamed(record, name), Wish(run_code="hear:mine")).upstream == name
+
+
+def test_the_encoder_that_the_user_names_is_the_users_own_choice(record):
+    wish = Wish(upstream="py:/home/anna/mine.py:Mine")
+    assert module._request(renamed(record, "py:mine.py:Mine"), wish).upstream == wish.upstream
+
+
+def test_code_is_run_only_as_it_is_spelled_out(record):
+    with pytest.raises(RequestError, match="code that would be run"):
+        module._request(renamed(record, "hear:mine"), Wish(run_code="hear:other"))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ which files are new, that nothing else is another, and every new record whole.
 import filecmp
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from earbench import declared, state
@@ -90,14 +90,15 @@ def _incomplete(new: Iterable[str]) -> Iterator[str]:
 
 
 def _looked_into(results: Path, name: str) -> Finding:
-    """What the checks say of one record."""
+    """What the checks say of one record: what is wrong with it, else what could not be checked."""
     try:
         record = records.read(results / name)
         found = check_record.run(record)
         problems = [f"{one.name}: {one.detail}" for one in found if not one.ok] or list(_foreign(record, name))
     except Exception as error:  # whatever a stranger wrote into a file
-        problems = [f"stopped with {type(error).__name__}: {error}"]
-    return _finding(name, problems)
+        problems, found = [f"stopped with {type(error).__name__}: {error}"], []
+    opened = [f"{one.name}: {one.detail}" for one in found if one.detail.startswith("not checked")]
+    return _finding(name, problems) if problems else Finding(name, True, _listed(opened))
 
 
 def _foreign(record: Record, name: str) -> Iterator[str]:
@@ -113,6 +114,11 @@ def _foreign(record: Record, name: str) -> Iterator[str]:
 
 
 def _finding(check: str, problems: Iterable[str]) -> Finding:
-    found = [one_line(problem)[:300] for problem in problems]
+    found = list(problems)
+    return Finding(one_line(check), not found, _listed(found))
+
+
+def _listed(found: Sequence[str]) -> str:
+    """The first of several sentences, as a terminal may show them."""
     more = [f"and {len(found) - SHOWN:,} more"] if len(found) > SHOWN else []
-    return Finding(one_line(check), not found, "; ".join([*found[:SHOWN], *more]))
+    return "; ".join([*(one_line(one)[:300] for one in found[:SHOWN]), *more])

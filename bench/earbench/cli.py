@@ -322,6 +322,9 @@ def reproduce(
     use_cache: Annotated[bool, typer.Option("--use-cache", help="Take stored features and finished fits.")] = False,
     mark: Annotated[bool, typer.Option("--mark", help="If all scores hold, say so beside the record.")] = False,
     by: Annotated[str | None, typer.Option(help="With --mark: who says so.")] = None,
+    run_code: Annotated[
+        str | None, typer.Option(help="The encoder that the record names, if that is code which you trust.")
+    ] = None,
     cache: Cache = None,
     config: Config = None,
     json_: Json = False,
@@ -337,7 +340,7 @@ def reproduce(
         from earbench.progress import Progress
 
         then = records.read(record)
-        wish = reproducing.Wish(upstream, task, data, use_cache)
+        wish = reproducing.Wish(upstream, task, data, use_cache, run_code)
         now = reproducing.reproduce(then, wish, settings, Progress(quiet=json_))
         told_ = reproducing.told(then, now)
         if mark:

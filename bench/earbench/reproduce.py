@@ -1,6 +1,7 @@
 """A record's plan run again, and whether every score holds."""
 
 import math
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from typing import Any
 
 from tabulate import tabulate
 
-from earbench import state
+from earbench import registry, state
 from earbench.config import Settings
 from earbench.errors import BenchError, RequestError
+from earbench.escapes import one_line
 from earbench.line import opened, run
-from earbench.plan import Request, freeze
+from earbench.plan import Request, freeze, public_name
 from earbench.progress import Progress
 from earbench.record import Record
 from earbench.selection import deviation_names
@@ -26,20 +28,28 @@ REASONS = {
     "upstream": "other weights: --upstream SPEC says where those of the record lie",
     "folds": "other audio, labels or splits: --data DIR says where the corpus of the record lies",
     "arrays": "other features were supplied",
+    "recipes": "heads would be trained otherwise: install the version of the package that the task comes from",
+    "task": "another version of the task, or other labels: --task TASK and --data DIR say where they lie",
 }
 """What to do where a part of the plan differs."""
+DATA_ONLY = ("hf", "torchaudio", "s3prl", "features")
+"""Schemes of ours whose argument names weights or arrays, which are read without running anything. Of any other it may
+be code.
+"""
 
 
 @dataclass(frozen=True)
 class Wish:
     """Where things lie on this machine, as far as the record cannot say. With `use_cache` stored features and finished
-    fits are taken as they are; else everything is computed anew.
+    fits are taken as they are; else everything is computed anew. `run_code` is the spec of the record, where that
+    names code, said once more by who wants it run.
     """
 
     upstream: str | None = None
     task: str | None = None
     data: str | None = None
     use_cache: bool = False
+    run_code: str | None = None
 
 
 def reproduce(record: Record, wish: Wish, settings: Settings, progress: Progress) -> Record:
@@ -91,7 +101,7 @@ def text(told: Mapping[str, Any]) -> str:
     """The same for people."""
     rows = [{key: "-" if value is None else str(value) for key, value in one.items()} for one in told["scores"]]
     lines = [tabulate(rows, headers="keys", disable_numparse=True), ""]
-    lines += [f"{key}: {then} then, {now} now" for key, (then, now) in told["provenance"].items()]
+    lines += [one_line(f"{key}: {then} then, {now} now") for key, (then, now) in told["provenance"].items()]
     return "\n".join([*lines, "every score holds" if told["holds"] else "not every score holds"])
 
 
@@ -115,15 +125,38 @@ def provenance(then: Record, now: Record) -> dict[str, tuple[Any, Any]]:
 
 
 def _request(record: Record, wish: Wish) -> Request:
-    upstream, task = record.facts["upstream"], record.facts["task"]
+    task = record.facts["task"]
     return Request(
-        upstream=wish.upstream or upstream.get("spec", upstream["name"]),
+        upstream=wish.upstream or _spec(record, wish),
         task=wish.task or task["name"],
         data=wish.data or ("demo" if task["demo"] else None),
         partial="partial" in deviation_names(record),
         layers=record.facts["plan"]["facts"]["layers"],
         use_cache=wish.use_cache,
     )
+
+
+def _spec(record: Record, wish: Wish) -> str:
+    """What a record says its encoder is, as `bench run` takes it; refused where that is not for a record to say."""
+    name = record.upstream
+    spec = str(record.facts["upstream"].get("spec", name))
+    hint = "--upstream SPEC says where its encoder lies here"
+    if spec != name:
+        raise RequestError(f"{record.path.name} is of '{one_line(name)}' and would run '{one_line(spec)}'", hint)
+    parts = registry.split_spec(spec)
+    if public_name(spec) != spec or _is_path(parts["checkpoint"]):
+        raise RequestError(f"{record.path.name} names a path of this machine: '{one_line(spec)}'", hint)
+    if parts["argument"] and parts["name"] not in DATA_ONLY and wish.run_code != spec:
+        raise RequestError(
+            f"the encoder of {record.path.name} is code that would be run: '{one_line(spec)}'",
+            f"if you know and trust what lies there: --run-code {shlex.quote(one_line(spec))}",
+            hint,
+        )
+    return spec
+
+
+def _is_path(text: str | None) -> bool:
+    return bool(text and ("/" in text or "\\" in text))
 
 
 def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:

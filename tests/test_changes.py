@@ -82,7 +82,7 @@ def test_the_table_is_markdown_with_what_is_new_kept_where_there_is_no_room_for_
     assert [cell.strip() for cell in text.splitlines()[2].strip("|").split("|")] == [
         *("upstream", "weights", "score", "before", "after"),
     ]
-    assert "| new\\|<b>one " in text
+    assert r"| new\|\<b>one " in text
     assert text.endswith("and 1 more changes\n")
 
 

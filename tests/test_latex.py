@@ -2,6 +2,7 @@
 
 import pytest
 from fitting import record_facts, score
+from scored import hits, store
 from typer.testing import CliRunner
 
 from earbench import record as records
@@ -62,10 +63,40 @@ def test_published_rows_stand_apart(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "safe"),
-    [("a\\b", r"a\textbackslash{}b"), ("~^", r"\textasciitilde{}\textasciicircum{}"), ("x\n$#%", r"x \$\#\%")],
+    [
+        ("a\x1b\u2028b", "a? b"),
+        ("a\\b", r"a\textbackslash{}b"),
+        ("~^", r"\textasciitilde{}\textasciicircum{}"),
+        ("x\n$#%", r"x \$\#\%"),
+    ],
 )
 def test_what_means_something_to_latex_is_escaped(text, safe):
     assert escaped(text) == safe
+
+
+def test_no_text_of_a_record_leaves_the_comment(tmp_path):
+    hostile = record_facts("one", deviations=["x\n\\input{/etc/passwd}\r\\input{a}\u2028\\input{b}: why"])
+    first, second, *_ = latex(board(PLAN, [Record(tmp_path / "x-1.json", hostile)])).splitlines()
+    assert first.startswith("% board:two|")
+    assert second.startswith(r"\begin{tabular}")
+
+
+def test_ranks_stand_in_small_print_where_the_board_has_them(tmp_path):
+    for name, share in (("good", 0.9), ("bad", 0.3), ("bad_too", 0.31)):
+        store(tmp_path, name, folds=[hits([share] * 40)])
+    lines = latex(board(PLAN, records.briefly(tmp_path))).splitlines()[5:8]
+    assert [line.partition("] ")[2] for line in lines] == [r"\#1} & -- \\", r"\#2-3} & -- \\", r"\#2-3} & -- \\"]
+
+
+@pytest.mark.parametrize(
+    ("board", "said"),
+    [([], "1 records, none on a board: quick (1)"), (["--board", "hear"], "none of a task of the board 'hear'")],
+)
+def test_the_command_says_why_there_is_nothing_to_print(board, said, tmp_path):
+    records.write(tmp_path, record_facts(deviations=["quick: why"]), [], {})
+    done = CliRunner().invoke(app, ["report", "--latex", "--results", str(tmp_path), *board])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert said in done.stderr
 
 
 def test_the_command_prints_the_table_and_writes_nothing(tmp_path):

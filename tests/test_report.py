@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 from fitting import record_facts, score
@@ -94,7 +95,7 @@ def test_records_that_do_not_compare_stay_off_the_board(name, records_of):
 def test_footnotes_do_not_keep_a_record_off_the_board(name, records_of):
     found = board(KS, records_of(record_facts(deviations=[f"{name}: why"])))
     assert len(found.rows) == 1
-    assert f"* {name}: why" in markdown(found)
+    assert f"1. {name}: why" in markdown(found)
 
 
 def with_upstream(name, **facts):
@@ -124,7 +125,7 @@ def test_the_licence_of_every_encoder_is_a_column_of_its_board(records_of):
 def test_weights_that_may_not_be_used_freely_earn_a_footnote(licence, records_of):
     found = board(KS, records_of(with_upstream("a", licence=licence), with_upstream("b", licence="Apache-2.0")))
     assert found.notes == (f"a: licence of the weights: {licence}",)
-    assert f"* a: licence of the weights: {licence}" in markdown(found)
+    assert f"1. a: licence of the weights: {licence}" in markdown(found)
 
 
 def test_supervised_encoders_are_told_from_others(records_of):
@@ -140,8 +141,8 @@ def test_a_missing_cell_is_a_dash(records_of):
     found = board(PLAN, records_of(record_facts("a"), record_facts("b", "sid", 60.0), record_facts("b", accuracy=50.0)))
     (_, _, *lines) = table(found, "github").splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")][:3] for line in lines]
-    assert cells[0] == ["a", "**80.00** [79.00, 81.00]", "-"]
-    assert cells[1] == ["b", "*50.00* [49.00, 51.00]", "60.00 [59.00, 61.00]"]
+    assert cells[0] == ["a <sup>1</sup>", "**80.00** [79.00, 81.00]", "-"]
+    assert cells[1] == ["b <sup>1</sup>", "*50.00* [49.00, 51.00]", "60.00 [59.00, 61.00]"]
 
 
 def test_a_task_that_nobody_ran_yet_is_a_column_of_dashes(records_of):
@@ -198,8 +199,64 @@ def test_two_records_of_one_plan_may_agree_and_one_may_have_more_scores(records_
 def test_a_bar_or_a_line_break_in_a_name_does_not_break_the_table(records_of):
     found = board(KS, records_of(record_facts("a|b\nc | <d>")))
     *_, line = table(found, "github").splitlines()
-    assert line.startswith(r"| a\|b c \| <d> |")
+    assert line.startswith(r"| a\|b c \| \<d> <sup>1</sup> |")
     assert len(table(found, "github").splitlines()) == 3
+
+
+FOREIGN = (
+    "x\n\n# Head\n\n| mine | 99.9 |\n\n[click](https://evil.example) ![p](https://evil.example/p.png) <script> &lt; `"
+)
+
+
+@pytest.fixture
+def hostile(records_of):
+    """A board on which everything that a submitter may choose is hostile."""
+    made = record_facts(FOREIGN, deviations=[f"{FOREIGN}: why"], scores={FOREIGN: score(80.0, 79.0, 81.0)})
+    made["upstream"] |= {"licence": f"research {FOREIGN}", "family": FOREIGN}
+    return board(KS, records_of(made | {"effort": FOREIGN}))
+
+
+def test_no_text_of_a_record_is_markup_on_a_page(hostile):
+    text = markdown(hostile)
+    assert [line for line in text.splitlines() if line.startswith("#")] == ["# Words"]
+    assert not [
+        line for line in text.splitlines() if "99.9" in line and not line.startswith(("| ", "1. ", "2. ", "`board"))
+    ]
+    shown = "\n".join(line for line in text.splitlines() if not line.startswith("`board"))
+    assert not re.search(r"(?<!\\)(\[click|!\[|<script|&lt;|`)|https://", shown)
+    signed = text.splitlines()[-1]
+    assert (signed[0], signed[-1], signed.count("`")) == ("`", "`", 2)
+
+
+def test_no_text_of_a_record_moves_a_terminal(records_of):
+    found = table(board(KS, records_of(record_facts("a\x1b[2J\u202eb", accuracy=80.0))))
+    assert all(line.isprintable() for line in found.splitlines())
+    assert "a?[2J?b" in found
+
+
+@pytest.mark.parametrize(
+    "name", ['=HYPERLINK("https://evil.example")', "+1+2", "-x", "@SUM(A1)", "\t=1", "\r=1", "＝1"]
+)
+def test_a_spreadsheet_takes_no_text_of_a_record_for_a_formula(name, records_of):
+    made = record_facts(name, accuracy=80.0)
+    made["upstream"] |= {"licence": name, "family": name}
+    (row,) = csv.DictReader(io.StringIO(comma_separated(board(KS, records_of(made)))))
+    assert {row["upstream"], row["licence"], row["family"]} == {f"'{name.strip()}"}
+
+
+def test_notes_stand_at_their_cells_and_at_the_name_where_all_cells_have_them(records_of):
+    found = records_of(
+        record_facts("a", deviations=["both: why", "ks: why"]), record_facts("a", "sid", deviations=["both: why"])
+    )
+    made = board(PLAN, found)
+    assert made.notes == ("both: why", "ks: why")
+    *_, line = table(made, "github").splitlines()
+    name, ks, sid = [cell.strip() for cell in line.strip("|").split("|")][:3]
+    assert name == "a <sup>1</sup>"
+    assert ks.endswith("] <sup>2</sup>")
+    assert "<sup>" not in sid
+    assert "1. both: why\n2. ks: why\n" in markdown(made)
+    assert "sup" not in table(made)
 
 
 def test_boards_without_records_say_so_and_write_nothing(tmp_path):

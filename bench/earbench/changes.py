@@ -7,8 +7,9 @@ from typing import Any
 
 from tabulate import tabulate
 
+from earbench import escapes
 from earbench.boards import Board
-from earbench.report import cell_text, plain_text
+from earbench.report import cell_text
 
 MOST = 100
 """Rows of a table for people; a comment has room for some 65,000 letters."""
@@ -76,4 +77,5 @@ def _scores(board: Board | None) -> dict[tuple[str, str, str], str]:
 
 def _row(change: Change) -> dict[str, Any]:
     facts = asdict(change)
-    return {key: plain_text(facts[key]) for key in facts if key != "board"}
+    names = {key: escapes.markdown(facts[key]) for key in ("upstream", "weights", "score")}
+    return names | {key: facts[key] for key in ("before", "after")}

@@ -156,7 +156,7 @@ def check(
             raise RequestError("bench check --results DIR --against BASE: neither says anything without the other")
         from earbench.commands import findings
 
-        rows = findings(upstream, task, record, results and against and (results, against))
+        rows = findings(upstream, task, record, (results, against) if results and against else None)
         show(rows, json_)
         raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
 
@@ -249,7 +249,6 @@ def report(
         if sum(map(bool, (check, latex, diff))) > 1 or (diff and html):
             raise RequestError("--check, --latex, --html and --diff do different things: give one of them")
         from earbench import report as reports
-        from earbench.selection import why_empty
 
         settings = settings_for(config, results)
         if html and latex:
@@ -265,6 +264,8 @@ def report(
         if latex:
             from earbench.latex import latex as in_latex
 
+            if not any(one.rows for one in boards):
+                raise BenchError("there is no row to print", empty(records, settings, board))
             print("\n".join(in_latex(one) for one in boards if one.rows), end="")
             return
         if check:
@@ -284,7 +285,7 @@ def report(
             print(json.dumps({"boards": [reports.plain(one) for one in boards]}, indent=1, ensure_ascii=False))
             return
         if not any(one.rows for one in boards):
-            print(why_empty(records))
+            print(empty(records, settings, board))
         for one in boards:
             if one.rows:
                 print(f"{one.plan.title}\n\n{reports.table(one)}\n\n{reports.signature(one)}\n")
@@ -532,6 +533,17 @@ def boards_of(settings: Settings, name: str | None) -> tuple[list[Any], list[Any
     records = list(record.briefly(settings.results))
     asked = [plan for plan in settings.boards.values() if name in (None, plan.name)]
     return [boards.board(plan, records) for plan in asked], records
+
+
+def empty(records: list[Any], settings: Settings, name: str | None) -> str:
+    """Why no board that was asked for has a row: what there is, and what keeps it off."""
+    from earbench.escapes import one_line
+    from earbench.selection import why_empty
+
+    fitting = [record for record in records if name is None or record.task in settings.boards[name].tasks]
+    if records and not fitting:
+        return f"{len(records)} records, none of a task of the board '{name}'"
+    return one_line(why_empty(fitting))
 
 
 def show_changes(base: Path, boards: list[Any], name: str | None, settings: Settings, as_json: bool) -> None:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable
 
 from earbench.boards import Board, Cell, Column, Row
-from earbench.report import NOT_RUN, score_text, signature
+from earbench.escapes import one_line
+from earbench.report import NOT_RUN, rank_text, score_text, signature
 
 MARKS = {"best": r"\textbf{%s}", "second": r"\underline{%s}", None: "%s"}
 ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "": ""}
@@ -13,7 +14,7 @@ WORDS = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasci
 
 
 def latex(board: Board) -> str:
-    """The board as a `tabular`: best in bold, second best underlined, intervals in small print, published rows apart.
+    """The board as a `tabular`: best bold, second best underlined, interval and rank in small print, published rows apart.
 
     The first line is a comment with the board's signature.
     """
@@ -36,7 +37,7 @@ def escaped(text: str) -> str:
     >>> print(escaped("hubert_base & 5 %"))
     hubert\_base \& 5 \%
     """
-    return SPECIAL.sub(lambda found: WORDS.get(found[0], "\\" + found[0]), " ".join(text.split()))
+    return SPECIAL.sub(lambda found: WORDS.get(found[0], "\\" + found[0]), one_line(text))
 
 
 def _cells(row: Row, columns: Iterable[Column]) -> list[str]:
@@ -47,8 +48,8 @@ def _cell(cell: Cell | None) -> str:
     if cell is None or cell.value is None:
         return "--"
     value, _, interval = score_text(cell.score).partition(" ")
-    small = rf" {{\scriptsize {interval}}}" if interval else ""
-    return MARKS[cell.mark] % value + small
+    small = " ".join(filter(None, (interval, escaped(rank_text(cell)))))
+    return MARKS[cell.mark] % value + (rf" {{\scriptsize {small}}}" if small else "")
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -1,4 +1,7 @@
-"""Boards as text: tables, Markdown, CSV and JSON, written beside the records. Nothing here trains or loads torch."""
+"""Boards as text: tables, Markdown, CSV and JSON, written beside the records. Nothing here trains or loads torch.
+
+What records say is not ours: it is escaped where it enters a format (`earbench.escapes`).
+"""
 
 import csv
 import io
@@ -8,7 +11,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from earbench import files
+from earbench import escapes, files
 from earbench.boards import Board, Cell, Column, Row
 from earbench.declared import NOT_SEEN, SEEN, UNKNOWN
 from earbench.selection import deviation_names
@@ -26,6 +29,7 @@ LEGEND = (
 NOT_RUN = "Published elsewhere, not run again here: no intervals, no ranks"
 SHOWN = ("parameters", "real_time_factor", "licence", "state")
 """The facts of an encoder that tables show; JSON has them all."""
+HEARD = "pretraining heard"
 DIGITS = {"%": 2, "points": 1, "wins": 2}
 """Decimals by unit; four for all other units."""
 MARKS = {"best": "**", "second": "*"}
@@ -36,7 +40,9 @@ def markdown(board: Board) -> str:
     lines = [f"# {board.plan.title}", ""]
     lines += [DEMO_NOTE, ""] if board.plan.corpus == "demo" else []
     lines += [table(board, "github"), "", LEGEND, ""]
-    lines += [*(f"* {note}" for note in board.notes), ""] if board.notes else []
+    if board.notes:
+        notes = (f"{number}. {escapes.markdown(note)}" for number, note in enumerate(board.notes, 1))
+        lines += ["Notes, by the small numbers above:", "", *notes, ""]
     if board.published:
         lines += ["## Published", "", f"{NOT_RUN}. Source: {board.published.source}.", ""]
         lines += [_published(board, "github"), ""]
@@ -44,18 +50,44 @@ def markdown(board: Board) -> str:
 
 
 def table(board: Board, style: str = "simple") -> str:
-    """The board as text; a missing score is a dash."""
+    """The board as text; a missing score is a dash. In the style "github" it is Markdown: the best values are marked,
+    and numbers of notes stand at the cells, or at the name what holds of all its cells.
+    """
     if not board.rows:
         return f"no records for the board '{board.plan.name}' yet"
-    marks = MARKS if style == "github" else {}
-    shown = [
-        {"upstream": plain_text(row.upstream)}
-        | {column.title: cell_text(row.cells.get(column.title), marks) for column in board.columns}
-        | {name: plain_text(row.facts[name]) for name in SHOWN}
-        | {"pretraining heard": plain_text(heard(row))}
-        for row in board.rows
-    ]
-    return tabulate(shown, headers="keys", tablefmt=style, disable_numparse=True)
+    escape, of_row = (escapes.markdown, _marked) if style == "github" else (escapes.one_line, _unmarked)
+    head = [escape(text) for text in ("upstream", *(column.title for column in board.columns), *SHOWN, HEARD)]
+    lines = [[*of_row(row, board.columns), *map(escape, _facts(row))] for row in board.rows]
+    return tabulate(lines, headers=head, tablefmt=style, disable_numparse=True)
+
+
+def _marked(row: Row, columns: Sequence[Column]) -> Iterator[str]:
+    """Name and scores of a row as Markdown."""
+    of_all = noted_of_all(row)
+    yield f"{escapes.markdown(row.upstream)}{_raised(of_all)}"
+    for cell in (row.cells.get(column.title) for column in columns):
+        own = [note for note in cell.notes if note not in of_all] if cell else []
+        yield f"{cell_text(cell, MARKS)}{_raised(own)}"
+
+
+def _unmarked(row: Row, columns: Sequence[Column]) -> Iterator[str]:
+    """The same for a terminal."""
+    yield escapes.one_line(row.upstream)
+    yield from (cell_text(row.cells.get(column.title), {}) for column in columns)
+
+
+def _facts(row: Row) -> list[str]:
+    return [*(plain_text(row.facts[name]) for name in SHOWN), heard(row)]
+
+
+def noted_of_all(row: Row) -> list[int]:
+    """The notes that all scores of a row have, by their places in the board's notes."""
+    scored = [cell for cell in row.cells.values() if cell.record]
+    return [note for note in (scored[0].notes if scored else ()) if all(note in cell.notes for cell in scored)]
+
+
+def _raised(notes: Sequence[int]) -> str:
+    return f" <sup>{', '.join(str(note + 1) for note in notes)}</sup>" if notes else ""
 
 
 def cell_text(cell: Cell | None, marks: Mapping[str, str]) -> str:
@@ -65,10 +97,15 @@ def cell_text(cell: Cell | None, marks: Mapping[str, str]) -> str:
     value, _, interval = score_text(cell.score).partition(" ")
     mark = marks.get(cell.mark or "", "")
     spread = f"± {cell.spread:.{digits(cell.score['unit'])}f}" if cell.spread is not None else ""
-    standing = cell.standing
-    rank = f"#{standing.rank}" if standing else ""
-    rank += f"-{standing.worst}" if standing and standing.worst > standing.rank else ""
-    return " ".join(filter(None, (f"{mark}{value}{mark}", interval, spread, rank)))
+    return " ".join(filter(None, (f"{mark}{value}{mark}", interval, spread, rank_text(cell))))
+
+
+def rank_text(cell: Cell) -> str:
+    """Where a cell stands, "#1-2" where tests leave several places open; empty where nobody knows."""
+    if not cell.standing:
+        return ""
+    rank, worst = cell.standing.rank, cell.standing.worst
+    return f"#{rank}-{worst}" if worst > rank else f"#{rank}"
 
 
 def heard(row: Row) -> str:
@@ -110,7 +147,8 @@ def signature(board: Board) -> str:
         "seeds": {str(record.facts["seeds"]) for record in records},
         "deviations": {name for record in records for name in deviation_names(record)} or {"none"},
     }
-    return "|".join([f"board:{board.plan.name}", *(f"{key}:{','.join(sorted(one))}" for key, one in said.items())])
+    text = "|".join([f"board:{board.plan.name}", *(f"{key}:{','.join(sorted(one))}" for key, one in said.items())])
+    return escapes.one_line(text).replace("`", "'")  # in Markdown it is code, where nothing else can be escaped
 
 
 def comma_separated(board: Board) -> str:
@@ -214,7 +252,8 @@ def _flat(row: Row, columns: Sequence[Column]) -> dict[str, Any]:
     found: dict[str, Any] = {"upstream": row.upstream, "digest": row.digest}
     for column in columns:
         found |= dict(_parts(column.title, row.cells.get(column.title)))
-    return found | {**row.facts, "seen": heard(row)}
+    found |= {**row.facts, "seen": heard(row)}
+    return {str(escapes.csv_cell(key)): escapes.csv_cell(value) for key, value in found.items()}
 
 
 def _parts(title: str, cell: Cell | None) -> Iterator[tuple[str, Any]]:
@@ -225,9 +264,9 @@ def _parts(title: str, cell: Cell | None) -> Iterator[tuple[str, Any]]:
 
 
 def plain_text(value: Any) -> str:
-    """A fact as a table shows it; text cannot break the table."""
+    """A fact as tables show it, not yet escaped."""
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:.2g}"
-    return f"{value:,}" if isinstance(value, int) else " ".join(str(value).split()).replace("|", "\\|")
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 MARKUP = re.compile(
     r"[\\`*\[<|]|&(?=#?\w+;)"
-    r"|(?<!\w)_|_(?!\w)"  # inside a word it means nothing
+    r"|(?<![^\W_])_|_(?![^\W_])"  # inside a word it means nothing
     r"|([~$])(?=.*\1)"  # one alone means nothing, and `NAME~random` has one
     r"|:(?=//)|(?<=\bwww)\.",  # GitHub links addresses without being asked
     re.IGNORECASE,
@@ -29,7 +29,7 @@ def one_line(text: str) -> str:
 
 def markdown(text: str) -> str:
     r"""Text as GitHub's Markdown shows it, in a cell of a table or alone on a line: it is no link, picture, tag or
-    heading.
+    heading. What looks like a mail address may still become one.
 
     >>> print(markdown("![x](https://a.b) hubert_base~random <b> 5 | 6"))
     !\[x](https\://a.b) hubert_base~random \<b> 5 \| 6

@@ -14,7 +14,7 @@ WORDS = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasci
 
 
 def latex(board: Board) -> str:
-    """The board as a `tabular`: best bold, second best underlined, interval and rank in small print, published rows apart.
+    """The board as a `tabular`: best bold, second best underlined, interval and rank small, published rows apart.
 
     The first line is a comment with the board's signature.
     """

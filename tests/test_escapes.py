@@ -1,6 +1,4 @@
-"""What means something to Markdown or a spreadsheet, and what it is turned into. Expected: written by hand after GitHub's
-specification of Markdown.
-"""
+"""What means something to Markdown or a spreadsheet, and what it is turned into. Expected: by hand, after GitHub's rules."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What means something to Markdown or a spreadsheet, and what it is turned into. Expected: by hand, after GitHub's rules."""
+"""What means something to Markdown or a spreadsheet, and what it is turned into. By hand, after GitHub's rules."""
 
 import pytest
 

@@ -87,7 +87,7 @@ def noted_of_all(row: Row) -> list[int]:
 
 
 def _raised(notes: Sequence[int]) -> str:
-    return f" <sup>{', '.join(str(note + 1) for note in notes)}</sup>" if notes else ""
+    return f" <sup>{', '.join(str(note + 1) for note in sorted({*notes}))}</sup>" if notes else ""
 
 
 def cell_text(cell: Cell | None, marks: Mapping[str, str]) -> str:

@@ -91,13 +91,16 @@ def _incomplete(new: Iterable[str]) -> Iterator[str]:
 
 def _looked_into(results: Path, name: str) -> Finding:
     """What the checks say of one record: what is wrong with it, else what could not be checked."""
+    problems, opened = [], []
     try:
         record = records.read(results / name)
         found = check_record.run(record)
-        problems = [f"{one.name}: {one.detail}" for one in found if not one.ok] or list(_foreign(record, name))
+        problems += [f"{one.name}: {one.detail}" for one in found if not one.ok]
+        opened += [f"{one.name}: {one.detail}" for one in found if one.detail.startswith("not checked")]
+        if found[0].ok:
+            problems += _foreign(record, name)
     except Exception as error:  # whatever a stranger wrote into a file
-        problems, found = [f"stopped with {type(error).__name__}: {error}"], []
-    opened = [f"{one.name}: {one.detail}" for one in found if one.detail.startswith("not checked")]
+        problems.append(f"stopped with {type(error).__name__}: {error}")
     return _finding(name, problems) if problems else Finding(name, True, _listed(opened))
 
 

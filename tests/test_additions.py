@@ -174,7 +174,7 @@ def change(sent, how):
         (other_name, "by what it says its place is records/new-"),
         (other_spec, "it is called new, but would be run as py:/tmp/evil.py:Evil"),
         (tag, "holds HTML"),
-        (no_json, "stopped with RecursionError"),
+        (no_json, "recursion depth exceeded"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

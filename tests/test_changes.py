@@ -86,6 +86,14 @@ def test_the_table_is_markdown_with_what_is_new_kept_where_there_is_no_room_for_
     assert text.endswith("and 1 more changes\n")
 
 
+def test_no_name_is_markup_in_the_table():
+    hostile = "x\n# Head\n![p](https://evil.example) [click](https://evil.example) &lt;"
+    text = markdown([Change("words", hostile, "0", f"ks {hostile}", "-", "2 #1")])
+    assert [line for line in text.splitlines() if line.startswith("#")] == ["### words"]
+    assert len(text.splitlines()) == 5
+    assert text.count(r"!\[p](https\://evil.example) \[click](https\://evil.example) \&lt;") == 2
+
+
 def test_the_command_compares_the_boards_of_two_folders_and_writes_nothing(before, after):
     store(after, "between", folds=[hits([0.5] * GROUPS)])
     words = ["report", "--results", str(after), "--diff", str(before), "--board", "superb"]

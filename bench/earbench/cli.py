@@ -265,7 +265,7 @@ def report(
             from earbench.latex import latex as in_latex
 
             if not any(one.rows for one in boards):
-                raise BenchError("there is no row to print", empty(records, settings, board))
+                raise BenchError("there is no row to print", why_no_rows(records, settings, board))
             print("\n".join(in_latex(one) for one in boards if one.rows), end="")
             return
         if check:
@@ -285,7 +285,7 @@ def report(
             print(json.dumps({"boards": [reports.plain(one) for one in boards]}, indent=1, ensure_ascii=False))
             return
         if not any(one.rows for one in boards):
-            print(empty(records, settings, board))
+            print(why_no_rows(records, settings, board))
         for one in boards:
             if one.rows:
                 print(f"{one.plan.title}\n\n{reports.table(one)}\n\n{reports.signature(one)}\n")
@@ -535,7 +535,7 @@ def boards_of(settings: Settings, name: str | None) -> tuple[list[Any], list[Any
     return [boards.board(plan, records) for plan in asked], records
 
 
-def empty(records: list[Any], settings: Settings, name: str | None) -> str:
+def why_no_rows(records: list[Any], settings: Settings, name: str | None) -> str:
     """Why no board that was asked for has a row: what there is, and what keeps it off."""
     from earbench.escapes import one_line
     from earbench.selection import why_empty

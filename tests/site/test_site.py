@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -97,33 +98,65 @@ def test_every_link_leads_to_a_file_of_the_site_and_every_note_is_there(folder, 
 
 def test_a_score_is_shown_with_interval_rank_and_notes(pages):
     found = cells(pages[WORDS], "learned")
-    assert re.fullmatch(r"[\d.]+ best 95 % interval \[[\d.]+, [\d.]+\] rank # 1 1", found[0])
+    assert re.fullmatch(r"[\d.]+ best 95 % interval \[[\d.]+, [\d.]+\] rank # 1", found[1])
     assert '<li id="note-1">early-stop: training ends early</li>' in pages[WORDS]
+
+
+def test_a_note_of_all_scores_stands_once_and_others_where_they_hold(folder):
+    """ "common" of every score, "task" of all of sid, "name" of all of floor, "one" of a single score."""
+    both, more = {"common"}, {"common", "task"}
+    noted = {"learned": (both, more), "floor": (both | {"name"}, more | {"name"}), "x": (both | {"one"}, more)}
+    names = sorted({name for pair in noted.values() for one in pair for name in one})
+    columns = tuple(boards.Column(f"{task} accuracy", task, "accuracy", "%") for task in ("ks", "sid"))
+    row = boards.board(PLANS[0], records.briefly(folder.parent / "results")).rows[0]
+
+    def cell(column, said):
+        return replace(row.cells[column.title], notes=tuple(map(names.index, sorted(said))))
+
+    rows = [
+        replace(row, upstream=name, cells={one.title: cell(one, said) for one, said in zip(columns, pair, strict=True)})
+        for name, pair in noted.items()
+    ]
+    made = boards.Board(PLANS[0], columns, tuple(rows), tuple(names))
+    found = tables.table(made, {(one.upstream, one.digest): "" for one in rows}, {})
+
+    def said(places):
+        return [names[place] for place in places]
+
+    assert said(found.common) == ["common"]
+    assert {title: said(places) for title, places in found.columns.items()} == {
+        "ks accuracy": [],
+        "sid accuracy": ["task"],
+    }
+    assert [said(line.notes) for line in found.lines] == [[], ["name"], []]
+    assert [said(one.notes) for line in found.lines for one in line.cells if one] == [[], [], [], [], ["one"], []]
 
 
 def test_encoders_that_no_test_separates_share_a_rank(pages):
     """floor hits half of its clips, the hostile one 44 % of them."""
-    assert "rank # =2–3" in cells(pages[WORDS], "floor")[0]
-    assert "rank # 4" in cells(pages[WORDS], "learned~random")[0]
+    assert "rank # =2–3" in cells(pages[WORDS], "floor")[1]
+    assert "rank # 4" in cells(pages[WORDS], "learned~random")[1]
 
 
 def test_the_best_two_of_a_column_are_marked_in_words_too(pages):
-    assert "second best" in cells(pages[WORDS], "floor")[0]
-    assert " best" not in cells(pages[WORDS], "learned~random")[0]
+    assert "second best" in cells(pages[WORDS], "floor")[1]
+    assert " best" not in cells(pages[WORDS], "learned~random")[1]
 
 
 def test_a_missing_score_is_an_open_cell(pages):
-    assert cells(pages[WORDS], "floor")[1] == "no score –"
+    assert cells(pages[WORDS], "floor")[2] == "no score –"
 
 
 def test_nothing_is_verified_or_clean_unless_somebody_said_so(folder, pages):
-    assert cells(pages[WORDS], "learned")[-2:] == ["self-reported", "unknown"]
+    said = "94 M parameters MIT self-reported corpora of the tasks in pre-training : unknown"
+    assert cells(pages[WORDS], "learned")[0] == said
     found = list(records.briefly(folder.parent / "results"))
     board = boards.board(PLANS[0], found)
     board.rows[0].facts.update(state="reproduced", seen={"ks": "seen", "asr": "unknown", "pr": "seen"})
     at = addresses.addresses([board], found)
     facts = tables.table(board, at.upstreams, {}).lines[0].facts
     assert (facts["state"].text, facts["seen"].text) == ("reproduced", "seen: ks, pr; unknown: asr")
+    assert facts["heard"].text == "2 seen, 1 unknown"
 
 
 def test_published_rows_are_a_table_of_their_own_that_says_nobody_ran_them(pages):

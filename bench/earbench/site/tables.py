@@ -1,11 +1,12 @@
 """What tables of the site show: cells, rows and facts as text, with the numbers that they are sorted by."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from earbench.boards import Board, Cell, Column, Row
+from earbench.declared import NOT_SEEN, SEEN, UNKNOWN
 from earbench.report import digits, heard, score_text
 from earbench.selection import Key
 
@@ -17,7 +18,9 @@ SIZES = {"none": 1, "below 10 M": 10**7, "10 to 100 M": 10**8, "100 M to 1 B": 1
 
 @dataclass(frozen=True)
 class Shown:
-    """A score: the number it is sorted by, and its texts. `rank` is "2", "2–4", or "=2–4" where others have it too."""
+    """A score: the number it is sorted by, and its texts. `rank` is "2", "2–4", or "=2–4" where others have it too.
+    `notes` are places in the board's notes, without those that stand once for all, for its column or its row.
+    """
 
     order: float | None
     value: str
@@ -38,30 +41,35 @@ class Fact:
 
 @dataclass(frozen=True)
 class Line:
-    """A row: an encoder, its page, a cell or None for every column, and facts by name."""
+    """A row: an encoder, its page, a cell or None for every column, facts by name, and the notes of all its cells."""
 
     name: str
     link: str
     twin: bool
     cells: tuple[Shown | None, ...]
     facts: Mapping[str, Fact]
+    notes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Table:
     """A board as its page shows it. `better` says of each column, by title, if more or less is; None where no record
-    and no card of an installed task knows.
+    and no card of an installed task knows. `common` are the notes of every score, and `columns` those of all scores of
+    a column, by title.
     """
 
     board: Board
     lines: tuple[Line, ...]
     better: Mapping[str, str | None]
+    common: tuple[int, ...]
+    columns: Mapping[str, tuple[int, ...]]
 
     @property
     def filters(self) -> dict[str, list[str]]:
         """The facts that rows can be chosen by, each with the texts that there are; only where there is a choice."""
         found = {
-            name: {line.facts[name].text for line in self.lines} for name in ("family", "licence", "size", "effort")
+            name: {line.facts[name].text for line in self.lines}
+            for name in ("family", "licence", "size", "effort", "state")
         }
         return {name: sorted(texts, key=_filter_order) for name, texts in found.items() if len(texts) > 1}
 
@@ -69,19 +77,23 @@ class Table:
 def table(board: Board, pages: Mapping[Key, str], cards: Mapping[str, Mapping[str, Any]]) -> Table:
     """The board's rows in its order, best first; `cards` are those of tasks by name."""
     shared = {column.title: _shared(board, column) for column in board.columns}
-    lines = [_line(row, board.columns, shared, pages[row.upstream, row.digest]) for row in board.rows]
-    return Table(board, tuple(lines), {column.title: _better(column, cards) for column in board.columns})
+    common, columns = _noted(board)
+    said = {title: {*common, *notes} for title, notes in columns.items()}
+    lines = [_line(row, board.columns, shared, said, pages[row.upstream, row.digest]) for row in board.rows]
+    better = {column.title: _better(column, cards) for column in board.columns}
+    return Table(board, tuple(lines), better, common, columns)
 
 
-def shown(cell: Cell | None, shared: Callable[[int], bool]) -> Shown | None:
-    """A cell as text; None where there is no score. `shared` says if several encoders have a rank in the column."""
+def shown(cell: Cell | None, shared: Callable[[int], bool], said: Container[int] = ()) -> Shown | None:
+    """A cell as text; None where there is no score. `shared` says if several encoders have a rank in the column, and
+    `said` are the notes that stand elsewhere.
+    """
     if cell is None:
         return None
     value, _, interval = score_text(cell.score).partition(" ")
     spread = f"{cell.spread:.{digits(cell.score['unit'])}f}" if cell.spread is not None else ""
-    return Shown(
-        cell.value, value, interval.strip("[]"), spread, _rank(cell, shared), cell.mark, tuple(sorted(cell.notes))
-    )
+    notes = tuple(note for note in sorted(cell.notes) if note not in said)
+    return Shown(cell.value, value, interval.strip("[]"), spread, _rank(cell, shared), cell.mark, notes)
 
 
 def amount(number: float | None) -> str:
@@ -109,9 +121,36 @@ def size_of(parameters: int | None) -> str:
     return next((name for name, limit in SIZES.items() if parameters < limit), "1 B and more")
 
 
-def _line(row: Row, columns: Sequence[Column], shared: Mapping[str, Callable[[int], bool]], link: str) -> Line:
-    cells = tuple(shown(row.cells.get(column.title), shared[column.title]) for column in columns)
-    return Line(row.upstream, link, row.upstream.endswith(TWIN), cells, _facts(row))
+def _line(
+    row: Row,
+    columns: Sequence[Column],
+    shared: Mapping[str, Callable[[int], bool]],
+    said: Mapping[str, Container[int]],
+    link: str,
+) -> Line:
+    """The row as text. `said` are the notes that stand above the cells of a column."""
+    own = _of_all(row.cells.values())
+    notes = {note for title, cell in row.cells.items() for note in {*cell.notes} & own if note not in said[title]}
+    cells = tuple(
+        shown(row.cells.get(column.title), shared[column.title], {*said[column.title], *notes}) for column in columns
+    )
+    return Line(row.upstream, link, row.upstream.endswith(TWIN), cells, _facts(row), tuple(sorted(notes)))
+
+
+def _noted(board: Board) -> tuple[tuple[int, ...], dict[str, tuple[int, ...]]]:
+    """The notes of every score of a board, and those of all scores of each column, where it has several."""
+    common = _of_all(cell for row in board.rows for cell in row.cells.values()) if len(board.rows) > 1 else set()
+    columns = {}
+    for column in board.columns:
+        cells = [row.cells[column.title] for row in board.rows if column.title in row.cells]
+        columns[column.title] = tuple(sorted(_of_all(cells) - common)) if len(cells) > 1 else ()
+    return tuple(sorted(common)), columns
+
+
+def _of_all(cells: Iterable[Cell]) -> set[int]:
+    """The notes that all of these cells have; what is made of whole rows has none and does not count."""
+    found = [{*cell.notes} for cell in cells if cell.record]
+    return set.intersection(*found) if found else set()
 
 
 def _facts(row: Row) -> dict[str, Fact]:
@@ -125,6 +164,7 @@ def _facts(row: Row) -> dict[str, Fact]:
         "effort": facts["effort"],
         "state": facts["state"],
         "seen": heard(row),
+        "heard": _heard(row),
         "size": size_of(parameters),
     }
     return {
@@ -132,6 +172,14 @@ def _facts(row: Row) -> dict[str, Fact]:
         "real_time_factor": Fact("–" if factor is None else f"{factor:.2g}", factor),
         **{name: Fact(str(text), str(text)) for name, text in said.items()},
     }
+
+
+def _heard(row: Row) -> str:
+    """How many of the corpora that an encoder was tested on it heard in pre-training, in few words."""
+    counts = Counter(row.facts["seen"].values())
+    if len(counts) < 2:
+        return next(iter(counts), UNKNOWN)
+    return ", ".join(f"{counts[state]} {state}" for state in (SEEN, UNKNOWN, NOT_SEEN) if counts[state])
 
 
 def _better(column: Column, cards: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -60,6 +60,15 @@ function scrollable(table, about) {
   inner.setAttribute("role", "region");
   inner.setAttribute("aria-labelledby", about.caption);
   inner.tabIndex = 0;
+  cued(outer, inner);
+}
+
+// Says at the edge that there is more of a table.
+function cued(outer, inner) {
+  const look = () => outer.classList.toggle("more", inner.scrollLeft + inner.clientWidth < inner.scrollWidth - 2);
+  inner.addEventListener("scroll", look, { passive: true });
+  new ResizeObserver(look).observe(inner);
+  look();
 }
 
 function finder(table) {

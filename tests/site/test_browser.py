@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 from made import EACH, EVIL, site
 
@@ -81,7 +82,7 @@ def drawn(page, figure=0):
 
 def test_a_column_sorts_both_ways_and_missing_scores_stay_last(opened):
     page = opened("boards/words.html")
-    head = page.locator("#board thead th").nth(2)
+    head = page.locator("#board thead th").nth(3)
     head.click()
     playwright.expect(head).to_have_attribute("aria-sort", "descending")
     best = names(page)
@@ -134,12 +135,54 @@ def test_a_task_has_bars_of_error_and_scores_over_costs(opened):
     assert len(front["x"]) == 2
     said = page.locator(".front").inner_text()
     assert said == "On the front, cheapest first: floor, learned."
+    named = page.locator("figure[data-chart=pareto] .annotation-text").all_text_contents()
+    assert len(named) == 4
+    assert {"floor", "learned", "learned~random"} < set(named)
     page.locator("figure[data-chart=pareto] select[name=cost]").select_option("parameters")
     until(
         page,
         "document.querySelector('figure[data-chart=pareto] .plot').layout.xaxis.title.text === 'parameters'",
     )
     assert page.locator("figure[data-chart=pareto] .xtick").first.text_content() == "0"
+
+
+def test_charts_show_what_the_filters_of_their_table_leave(opened):
+    page = opened("tasks/ks.html")
+    drawn(page), drawn(page, 1)
+    page.locator("form.filters").get_by_label("Licence").select_option("MIT")
+    until(page, "document.querySelector('figure[data-chart=intervals] .plot').data[0].x.length === 2")
+    until(page, "document.querySelector('.front').textContent === 'On the front, cheapest first: learned.'")
+    page.locator("form.filters").get_by_role("button", name="Reset").click()
+    until(page, "document.querySelector('.front').textContent.includes('floor, learned')")
+
+
+def test_the_front_is_exactly_what_nobody_beats(opened):
+    random = np.random.default_rng(0)
+    clouds = [
+        [{"cost": int(cost), "value": int(value)} for cost, value in random.integers(0, 6, (count, 2))]
+        for count in (*range(13), *range(13))
+    ]
+    page = opened("tasks/ks.html")
+    for sign in (1, -1):
+        said = page.evaluate("([clouds, higher]) => clouds.map((one) => front(one, higher))", [clouds, sign > 0])
+        for cloud, found in zip(clouds, said, strict=True):
+            costs = [one["cost"] for one in found]
+            assert costs == sorted(costs)
+            unbeaten = [one for one in cloud if not any(beats(other, one, sign) for other in cloud)]
+            assert sorted(map(str, found)) == sorted(map(str, unbeaten))
+
+
+def beats(one, other, sign):
+    no_worse = one["cost"] <= other["cost"] and sign * one["value"] >= sign * other["value"]
+    return no_worse and one != other
+
+
+def test_an_axis_of_costs_has_few_ticks_however_far_they_lie_apart(opened):
+    page = opened("tasks/ks.html")
+    for values in ([1e-7, 1e4], [0, 1e12], [0.1], [], [0.001, 0.002], [1e-3, 1]):
+        axis = page.evaluate("(values) => costAxis(values).ticks", values)
+        assert len(axis["tickvals"]) <= 9, values
+        assert all(np.isfinite(axis["range"])), values
 
 
 @pytest.mark.parametrize("path", ["index.html", "boards/words.html", "tasks/ks.html", "upstreams/learned-*.html"])

@@ -8,8 +8,6 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from made import CARD, EACH, PLANS, WEIGHTS, site
 from scored import hits, store
 
@@ -282,24 +280,17 @@ def test_encoders_whose_names_a_disk_cannot_tell_apart_have_pages_of_their_own(t
 
 # ---- numbers behind charts -------------------------------------------------------------------------------------------
 
-points = st.lists(st.tuples(st.none() | st.integers(0, 5), st.none() | st.integers(0, 5)), max_size=12)
 
-
-@given(points, st.booleans())
-def test_the_front_is_exactly_what_nobody_beats(pairs, higher):
-    costs, values = [cost for cost, _ in pairs], [value for _, value in pairs]
-    sign = 1 if higher else -1
-
-    def beats(one, other):
-        (cost, value), (its_cost, its_value) = pairs[one], pairs[other]
-        no_worse = cost <= its_cost and sign * value >= sign * its_value
-        return no_worse and (cost, value) != (its_cost, its_value)
-
-    known = [number for number, pair in enumerate(pairs) if None not in pair]
-    unbeaten = {one for one in known if not any(beats(other, one) for other in known)}
-    found = charts.front(costs, values, higher)
-    assert set(found) == unbeaten
-    assert [costs[number] for number in found] == sorted(costs[number] for number in found)
+@pytest.mark.parametrize("odd", [1e308, float("inf"), float("nan"), 0.0, -3.0])
+def test_a_cost_that_cannot_be_true_is_told_and_left_out(odd, folder):
+    found = list(records.briefly(folder.parent / "results"))
+    board = boards.board(PLANS[0], found)
+    board.rows[1].facts["real_time_factor"] = odd
+    made = tables.table(board, addresses.addresses([board], found).upstreams, {})
+    factor, parameters = charts.points(made)["costs"]
+    assert factor["odd"] == [1]
+    assert [value is None for value in factor["values"]] == [False, True, False, False]
+    assert (parameters["odd"], 0 in parameters["values"]) == ([], True)
 
 
 def test_maps_have_every_layers_score_and_weight_and_their_shades(folder):

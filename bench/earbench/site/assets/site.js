@@ -86,6 +86,7 @@ function filtered(made, form) {
     const row = made.row(index).node();
     return chosen().every((select) => row.dataset[select.name] === select.value);
   });
+  made.on("draw", () => choose(made, form.dataset.for));
   const apply = () => made.search(form.elements.search.value).draw();
   form.addEventListener("input", apply);
   form.addEventListener("reset", () => setTimeout(apply));
@@ -93,10 +94,19 @@ function filtered(made, form) {
   form.hidden = false;
 }
 
+// Charts show the rows that the filters of their table leave.
+function choose(made, name) {
+  const rows = made.rows({ search: "applied" }).indexes().toArray().sort((a, b) => a - b);
+  if (`${rows}` === `${chosen.get(name) ?? made.rows().indexes().toArray().sort((a, b) => a - b)}`) return;
+  chosen.set(name, rows);
+  for (const figure of document.querySelectorAll(`figure[data-table="${name}"][data-drawn]`)) redraw.get(figure)();
+}
+
 // ---- charts ----------------------------------------------------------------------------------------------------------
 
 const CHARTS = { intervals, pareto, layers };
 const CONFIG = { displayModeBar: false, responsive: true };
+const [chosen, redraw] = [new Map(), new Map()]; // rows of tables by id; how to draw a figure anew
 let library;
 
 // The library, which is large, is loaded when the first chart comes into view.
@@ -129,6 +139,7 @@ function open(figure) {
     if (!figure.dataset.drawn) plot.on("plotly_click", follow);
     figure.dataset.drawn = "yes";
   };
+  redraw.set(figure, draw);
   const form = figure.querySelector(".choices");
   if (form) {
     form.hidden = form.querySelectorAll("option").length <= form.querySelectorAll("select").length;
@@ -148,7 +159,7 @@ function intervals(figure) {
   const { encoders, scores } = read("points");
   const score = scores[choice(figure, "score")];
   const sign = score.better === "higher" ? 1 : -1;
-  const shown = known(encoders, score.values).sort((one, other) => sign * (one.value - other.value));
+  const shown = kept(figure, known(encoders, score.values)).sort((one, other) => sign * (one.value - other.value));
   const trace = {
     ...marks(shown, score),
     x: shown.map((one) => one.value),
@@ -167,27 +178,93 @@ function intervals(figure) {
 
 // Scores over costs, and the front of those that nobody beats in one without losing in the other.
 function pareto(figure) {
-  const { encoders, scores, costs, fronts } = read("points");
-  const [number, other] = [choice(figure, "score"), choice(figure, "cost")];
-  const [score, cost, front] = [scores[number], costs[other], fronts[number][other]];
-  const shown = known(encoders, score.values).filter((one) => cost.values[one.index] !== null);
-  const axis = costAxis(shown.map((one) => cost.values[one.index]));
-  const x = (one) => axis.place(cost.values[one.index]);
-  const best = front.map((index) => shown.find((one) => one.index === index));
-  const rest = shown.filter((one) => !front.includes(one.index));
+  const { encoders, scores, costs } = read("points");
+  const [score, cost] = [scores[choice(figure, "score")], costs[choice(figure, "cost")]];
+  const all = kept(figure, known(encoders, score.values));
+  const shown = all.filter((one) => cost.values[one.index] !== null).map((one) => ({ ...one, cost: cost.values[one.index] }));
+  const axis = costAxis(shown.map((one) => one.cost));
+  const x = (one) => axis.place(one.cost);
+  const best = front(shown, score.better === "higher");
+  const rest = shown.filter((one) => !best.includes(one));
   const line = { x: best.map(x), y: best.map((one) => one.value), mode: "lines", line: { shape: "hv", width: 1, color: colour("accent") }, hoverinfo: "skip" };
   const trace = (points, more) => ({ ...marks(points, score), x: points.map(x), y: points.map((one) => one.value), error_y: bars(points), ...more });
-  figure.querySelector(".front").textContent = `On the front, cheapest first: ${best.map((one) => one.name).join(", ") || "nobody"}.`;
-  const labelled = spaced(best, (one) => axis.share(x(one)), shown);
-  const names = { mode: "markers+text", text: best.map((one) => (labelled.has(one) ? short(one.name) : "")), textposition: best.map((one) => (axis.share(x(one)) > 0.7 ? "bottom left" : "bottom right")), textfont: { color: colour("ink"), size: 11 }, cliponaxis: false };
+  const range = scoreRange(shown, score.better);
+  const size = { height: 420, margin: { l: 55, r: 20, t: 20, b: 50 } };
+  const plot = { width: figure.clientWidth - size.margin.l - size.margin.r, height: size.height - size.margin.t - size.margin.b };
+  const at = (one) => [axis.share(x(one)) * plot.width, (1 - (one.value - range[0]) / (range[1] - range[0])) * plot.height];
+  const named = shown.length <= NAMED ? [...best, ...rest] : best;
+  figure.querySelector(".front").textContent = told(all, best, cost);
   return {
-    data: [line, trace(rest, { opacity: 0.6 }), trace(best, names)],
+    data: [line, trace(rest, { opacity: 0.6 }), trace(best)],
     layout: layout({
-      height: 420,
-      xaxis: { type: "log", title: { text: cost.title }, ...axis.ticks },
-      yaxis: { title: { text: titled(score) }, autorange: score.better === "higher" ? true : "reversed", automargin: true },
+      ...size,
+      annotations: labels(named, shown, at, plot).map(({ one, ax, ay }) => ({
+        x: Math.log10(x(one)), y: one.value, ax, ay, text: short(one.name), arrowhead: 0, arrowwidth: 0.6, standoff: 4,
+        arrowcolor: colour(Math.hypot(ax, ay) > 40 ? "soft" : "paper"), opacity: 1, bgcolor: "rgba(0,0,0,0)",
+        font: { size: 11, color: colour(best.includes(one) ? "ink" : "soft") },
+      })),
+      xaxis: { type: "log", title: { text: cost.title }, tickangle: 0, ...axis.ticks },
+      yaxis: { title: { text: titled(score) }, range },
     }),
   };
+}
+
+const NAMED = 15; // points at most that all have their names beside them; of more, those on the front
+
+// The points that nobody beats in one of cost and value without losing in the other, the cheapest first. Equal points
+// are on it together.
+function front(points, higher) {
+  const gain = (one) => (higher ? one.value : -one.value);
+  const found = [];
+  for (const one of [...points].sort((a, b) => a.cost - b.cost || gain(b) - gain(a))) {
+    const last = found.at(-1);
+    if (!last || gain(one) > gain(last) || (one.cost === last.cost && one.value === last.value)) found.push(one);
+  }
+  return found;
+}
+
+// In words what the plot shows and what it cannot.
+function told(all, best, cost) {
+  const odd = all.filter((one) => cost.odd.includes(one.index)).length;
+  const unknown = all.filter((one) => cost.values[one.index] === null).length - odd;
+  return [
+    `On the front, cheapest first: ${best.map((one) => one.name).join(", ") || "nobody"}.`,
+    odd ? `Left out, since their ${cost.title} cannot be true: ${odd}.` : "",
+    unknown ? `Left out, since their ${cost.title} is not known: ${unknown}.` : "",
+  ].filter(Boolean).join(" ");
+}
+
+// Limits of the axis of scores, the better end above.
+function scoreRange(points, better) {
+  const [low, high] = [Math.min(...points.map((one) => one.low)), Math.max(...points.map((one) => one.high))];
+  const room = points.length ? 0.08 * (high - low) || 0.1 * Math.abs(high) || 1 : 1;
+  const range = points.length ? [low - room, high + room] : [0, 1];
+  return better === "higher" ? range : range.reverse();
+}
+
+const AROUND = [16, 28, 40, 54, 70].flatMap((far) => [[1, -0.5], [-1, -0.5], [1, 0.5], [-1, 0.5], [0, -1], [0, 1]].map(([x, y]) => [x * far, y * far]));
+
+// Where the middle of each name goes, from its point in pixels: the nearest place that no point and no name before takes.
+function labels(points, all, at, plot) {
+  const taken = all.map((one) => at(one)).map(([x, y]) => [x - 5, y - 5, x + 5, y + 5]);
+  return points.map((one) => {
+    const [half, [x, y]] = [3.3 * Math.min(one.name.length, 28) + 2, at(one)];
+    const tried = AROUND.map(([right, down]) => {
+      const ax = right + Math.sign(right) * half;
+      const box = [x + ax - half, y + down - 7, x + ax + half, y + down + 7];
+      const outside = Math.max(0, -box[0]) + Math.max(0, box[2] - plot.width - 15) + Math.max(0, -box[1]) + Math.max(0, box[3] - plot.height);
+      return { one, ax, ay: down, box, cost: 100 * outside + taken.reduce((sum, other) => sum + overlap(box, other), 0) };
+    });
+    const chosen = tried.reduce((a, b) => (b.cost < a.cost ? b : a));
+    taken.push(chosen.box);
+    return chosen;
+  });
+}
+
+function overlap(one, other) {
+  const wide = Math.min(one[2], other[2]) - Math.max(one[0], other[0]);
+  const high = Math.min(one[3], other[3]) - Math.max(one[1], other[1]);
+  return wide > 0 && high > 0 ? wide * high : 0;
 }
 
 // A map of tasks by layers.
@@ -214,6 +291,11 @@ function choice(figure, name) {
   return select ? Number(select.value) : 0;
 }
 
+function kept(figure, points) {
+  const rows = chosen.get(figure.dataset.table);
+  return rows ? points.filter((one) => rows.includes(one.index)) : points;
+}
+
 function known(encoders, values) {
   return encoders
     .map((one, index) => ({ ...one, index, triple: values[index] }))
@@ -234,18 +316,6 @@ function bars(points) {
   return { type: "data", symmetric: false, array: points.map((one) => one.high - one.value), arrayminus: points.map((one) => one.value - one.low), color: colour("soft"), thickness: 1, width: 3 };
 }
 
-// Those points whose names have room beside the names before them; the best is named first.
-function spaced(points, across, all) {
-  const values = all.map((one) => one.value);
-  const height = Math.max(...values) - Math.min(...values) || 1;
-  const kept = [];
-  for (const one of [...points].reverse()) {
-    const near = (other) => Math.abs(across(one) - across(other)) < 0.2 && Math.abs(one.value - other.value) < 0.06 * height;
-    if (!kept.some(near)) kept.push(one);
-  }
-  return new Set(kept);
-}
-
 // What costs nothing stands at the left of the others, since a logarithmic axis has no zero.
 function costAxis(values) {
   const paid = values.filter((value) => value > 0).map(Math.log10);
@@ -253,8 +323,10 @@ function costAxis(values) {
   const zero = paid.length < values.length;
   const free = Math.floor(least) - 0.5;
   const [left, right] = [(zero ? free : least) - 0.1 * (most - least) - 0.1, most + 0.15 * (most - least) + 0.1];
-  const steps = most - least < 2 ? [1, 2, 5] : [1];
-  const decades = Array.from({ length: Math.ceil(most) - Math.floor(least) + 1 }, (_, step) => Math.floor(least) + step);
+  const spread = most - least;
+  const steps = spread < 1 ? [1, 2, 5] : spread < 2 ? [1, 3] : [1];
+  const every = Math.ceil(spread / 6) || 1;
+  const decades = Array.from({ length: Math.ceil((Math.ceil(most) - Math.floor(least)) / every) + 1 }, (_, step) => Math.floor(least) + step * every);
   const ticks = decades.flatMap((power) => steps.map((step) => step * 10 ** power));
   return {
     place: (value) => (value > 0 ? value : 10 ** free),

@@ -15,14 +15,15 @@ Asked = tuple[str, bool]
 
 @dataclass(frozen=True)
 class Addresses:
-    """The pages of boards by name, of tasks and of encoders."""
+    """The pages of boards by name, of tasks and of encoders; and which files of records lie in the site, by ending."""
 
     boards: Mapping[str, str]
     tasks: Mapping[Asked, str]
     upstreams: Mapping[Key, str]
+    endings: tuple[str, ...]
 
 
-def addresses(boards: Iterable[Board], records: Iterable[Record]) -> Addresses:
+def addresses(boards: Iterable[Board], records: Iterable[Record], endings: tuple[str, ...] = (".json",)) -> Addresses:
     """A page for every board, and for every task and encoder that has a record."""
     tasks, upstreams = set(), set()
     for record in records:
@@ -32,6 +33,7 @@ def addresses(boards: Iterable[Board], records: Iterable[Record]) -> Addresses:
         _distinct("boards", {one.plan.name: one.plan.name for one in boards}),
         _distinct("tasks", {one: f"{one[0]}-demo" if one[1] else one[0] for one in sorted(tasks)}),
         _distinct("upstreams", {one: f"{one[0]}-{one[1][:8]}" for one in sorted(upstreams)}),
+        endings,
     )
 
 

@@ -14,6 +14,8 @@ from earbench.record import Record
 from earbench.site import assets
 from earbench.site.addresses import addresses
 
+MOST = 500_000_000
+"""Bytes of records that a site holds at most beside their JSON: hosts of pages take about twice that."""
 PARTS = {"index.html", "assets", "boards", "records", "tasks", "upstreams"}
 
 
@@ -27,11 +29,13 @@ def write(boards: Sequence[Board], records: Sequence[Record], settings: Settings
 
     with files.explained(folder), _moved_to(folder) as new:
         assets.write(libraries, new / "assets")
-        for path, text in pages(boards, records, settings, addresses(boards, records)):
+        at = addresses(boards, records, carried(records))
+        for path, text in pages(boards, records, settings, at):
             (new / path).parent.mkdir(exist_ok=True)
             (new / path).write_text(text, "utf-8")
         for record in records:
-            _copy(record, settings.results, new)
+            for ending in at.endings:
+                _copy(record.beside(ending), settings.results, new)
     return folder / "index.html"
 
 
@@ -42,11 +46,24 @@ def check(folder: Path) -> Mapping[str, Path]:
     return libraries
 
 
-def _copy(record: Record, results: Path, new: Path) -> None:
-    """Put the record's JSON where it lies among the results."""
-    copy = new / record.path.relative_to(results)
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(record.path, copy)
+def carried(records: Sequence[Record], most: int = MOST) -> tuple[str, ...]:
+    """Which files of records the site brings along, by their endings: all, or without what takes it over `most` bytes
+    together.
+    """
+    found, used = [], 0
+    for ending in (".json", ".replicates.npz", ".rows.jsonl.gz"):
+        used += sum(path.stat().st_size for record in records if (path := record.beside(ending)).is_file())
+        if ending == ".json" or used <= most:
+            found.append(ending)
+    return tuple(found)
+
+
+def _copy(file: Path, results: Path, new: Path) -> None:
+    """Put a file of a record where it lies among the results, if there is one."""
+    if file.is_file():
+        copy = new / file.relative_to(results)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
 
 
 def _check_place(folder: Path) -> None:

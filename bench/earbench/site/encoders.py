@@ -1,9 +1,11 @@
 """The page of one encoder: its scores beside its untrained twin's, its layers, what its runs cost and came from."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from earbench import declared, state
 from earbench.boards import Column
 from earbench.record import Record
 from earbench.selection import Key, deviation_names, excludes, newest_last
@@ -33,12 +35,19 @@ def twins(key: Key, keys: Sequence[Key]) -> list[Key]:
 
 
 def facts(records: Sequence[Record], card: Mapping[str, Any]) -> dict[str, str]:
-    """What is known of the encoder, by what it is called on the page: from its newest record, then from its card."""
+    """What is known of the encoder, by what it is called on the page: from its newest record, then from its card, and
+    what was declared beside its records.
+    """
     newest = max(records, key=newest_last).facts["upstream"]
+    said = declared.of(records[-1])
     source = ", ".join(f"{name} {value}" for name, value in newest.get("source", {}).items())
     return {
         "Family": newest["family"],
         "Licence of the weights": newest["licence"],
+        "State": _state(records),
+        "Corpora seen in pre-training": _seen(records),
+        "Declared licence": said.licence if said else "nothing declared",
+        "Contact": said.contact if said else "nothing declared",
         "Pre-training": newest.get("pretraining") or "unknown",
         "Parameters": amount(newest["parameters"]),
         "Input": f"{newest['sample_rate']:,} Hz",
@@ -50,13 +59,45 @@ def facts(records: Sequence[Record], card: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _state(records: Sequence[Record]) -> str:
+    """How many of the runs are in which state, the most known of first."""
+    counts = Counter(state.of(record, record.scores) for record in records)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{name}: {counts[name]} runs" for name in reversed(state.STATES) if counts[name])
+
+
+def _seen(records: Sequence[Record]) -> str:
+    """The corpora of its tasks by whether the encoder heard them."""
+    corpora: dict[str, set[str]] = {}
+    for record in records:
+        corpora.setdefault(declared.seen(record), set()).add(declared.corpus_of(record))
+    order = (declared.SEEN, declared.UNKNOWN, declared.NOT_SEEN)
+    return "; ".join(f"{said}: {', '.join(sorted(corpora[said]))}" for said in order if said in corpora)
+
+
 PARITY = {"run": "yes, feature by feature", "source only": "no, written after its source"}
 
 
-def runs(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """A line per record, tasks in order and the newest first: cost, provenance, and what keeps it off the boards."""
+def runs(records: Sequence[Record], endings: Sequence[str]) -> list[dict[str, Any]]:
+    """A line per record, tasks in order and the newest first: its files, cost, provenance, and what keeps it off the
+    boards.
+    """
     ordered = sorted(sorted(records, key=newest_last, reverse=True), key=lambda record: record.task)
-    return [_run(record) for record in ordered]
+    return [_run(record) | {"files": _files(record, endings)} for record in ordered]
+
+
+def _files(record: Record, endings: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The files of a record that the site has: what they hold, where they lie, how large they are."""
+    found = [(ending, path) for ending in endings if (path := record.beside(ending)).is_file()]
+    return [(FILES[ending], "/".join(path.parts[-4:]), _bytes(path.stat().st_size)) for ending, path in found]
+
+
+FILES = {".json": "record", ".replicates.npz": "replicates", ".rows.jsonl.gz": "rows"}
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(size / 1e3, 1):.0f} kB"
 
 
 def _scores(name: str, link: str, asked: Asked, table: Table) -> Iterator[Scored]:
@@ -76,8 +117,9 @@ def _run(record: Record) -> dict[str, Any]:
     return {
         "task": (record.task, said["demo"]),
         "version": said["version"],
-        "path": "/".join(record.path.parts[-4:]),
         "plan": record.path.stem,
+        "state": state.of(record, record.scores),
+        "seen": declared.seen(record),
         "effort": record.facts["effort"],
         "layers": record.facts["layers"].get("choice") or "–",
         "seeds": record.facts["seeds"],

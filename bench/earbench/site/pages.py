@@ -101,8 +101,11 @@ def _encoder(
         "scores": encoders.scores(one[0], addresses.upstreams[one], own),
         "layers": scored,
         "weights": weighed,
+        "unweighed": layer_maps.without_weights(records),
+        "one_layer": records[-1].facts["upstream"]["layers"] == 1,
         "maps": [layer_maps.plain(scored), layer_maps.plain(weighed)],
-        "runs": encoders.runs(records),
+        "runs": encoders.runs(records, addresses.endings),
+        "left_out": [name for ending, name in encoders.FILES.items() if ending not in addresses.endings],
     }
 
 

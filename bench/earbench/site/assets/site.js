@@ -269,11 +269,11 @@ function overlap(one, other) {
 
 // A map of tasks by layers.
 function layers(figure) {
-  const { rows, shades, texts } = read("maps")[figure.dataset.map];
+  const { rows, shades, texts, cells } = read("maps")[figure.dataset.map];
   const map = {
-    type: "heatmap", z: shades, text: texts.map((row) => row.map(plain)), y: rows.map(short), zmin: 0, zmax: 1, xgap: 1, ygap: 1,
+    type: "heatmap", z: shades, hovertext: texts.map((row) => row.map(plain)), text: cells, texttemplate: "%{text}", textfont: { size: 11 }, y: rows.map(short), zmin: 0, zmax: 1, xgap: 1, ygap: 1,
     colorscale: [[0, colour("low")], [1, colour("high")]], showscale: false, hoverongaps: false,
-    hovertemplate: "%{y}, layer %{x}: %{text}<extra></extra>",
+    hovertemplate: "%{y}, layer %{x}: %{hovertext}<extra></extra>",
   };
   return {
     data: [map],
@@ -359,4 +359,5 @@ const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replac
 const short = (name) => plain(name.length > 28 ? `${name.slice(0, 27)}…` : name);
 
 sortTables();
+for (const wide of document.querySelectorAll(".wide")) cued(wide.parentElement, wide);
 watchCharts();

@@ -76,7 +76,7 @@ def drawn(page, figure=0):
     chart.scroll_into_view_if_needed()
     chart.locator(".main-svg").first.wait_for(timeout=SLOW)
     return chart.locator(".plot").evaluate(
-        "plot => plot.data.map(({x, y, z, error_x, customdata}) => ({x, y, z, error_x, customdata}))"
+        "plot => plot.data.map(({x, y, z, error_x, text}) => ({x, y, z, error_x, text}))"
     )
 
 
@@ -115,12 +115,14 @@ def test_an_encoder_is_a_click_away_with_its_layers_on_a_map(opened):
     page.wait_for_selector("html[data-tables=ready]", timeout=SLOW)
     assert page.locator("h1").inner_text() == "learned"
     (scores,), (weights,) = drawn(page), drawn(page, 1)
-    assert scores["z"] == [[0, 1, 0.5]]
+    assert scores["z"] == [[0.4, 0.7, 0.55]]
+    assert scores["text"] == [["40.0", "70.0", "55.0"]]
     assert weights["z"][0] == [0.2, 0.4, 1]
     page.locator(".hm").first.wait_for(state="attached")
     page.locator("summary").first.click()
     shown = page.locator("#layer-scores tbody td").all_inner_texts()
-    assert [float(text) for text in shown] == list(EACH)
+    assert shown[0] == "0 to 100"
+    assert [float(text) for text in shown[1:]] == list(EACH)
     page.get_by_role("link", name="learned~random").first.click()
     assert page.locator("h1").inner_text() == "learned~random"
 

@@ -11,11 +11,11 @@ import pytest
 from made import CARD, EACH, PLANS, WEIGHTS, site
 from scored import hits, store
 
-from earbench import boards
+from earbench import boards, declared
 from earbench import record as records
 from earbench.config import BoardPlan
 from earbench.errors import MissingExtra, RequestError
-from earbench.site import addresses, assets, charts, layer_maps, tables
+from earbench.site import addresses, assets, build, charts, encoders, layer_maps, tables
 
 WORDS = "boards/words.html"
 
@@ -184,11 +184,19 @@ def test_an_encoders_page_has_facts_costs_and_its_records_to_download(folder, pa
     page = encoder(pages, "learned")
     assert "yes, feature by feature" in page
     assert "no: layers-each" in page
-    copies = [link for attributes, _ in Page(page).all("a") if (link := attributes["href"]).endswith(".json")]
-    assert len(copies) == 4
+    copies = [link for attributes, _ in Page(page).all("a") if "records/" in (link := attributes["href"])]
+    endings = [Path(link).name.partition(".")[2] for link in copies]
+    assert sorted(endings) == sorted(["json", "replicates.npz", "rows.jsonl.gz"] * 4)
     for link in copies:
         copy = folder / link.removeprefix("../")
         assert copy.read_bytes() == (folder.parent / "results" / link.removeprefix("../")).read_bytes()
+
+
+def test_real_boards_come_first_and_demo_boards_say_once_that_they_rank_nobody(pages):
+    real, _, demo = pages["index.html"].partition("Demo boards")
+    assert "boards/words.html" in real
+    assert "boards/demo.html" in demo
+    assert pages["index.html"].count("They do not rank encoders") == 1
 
 
 def test_a_tasks_page_says_what_it_measures(pages):
@@ -298,18 +306,79 @@ def test_maps_have_every_layers_score_and_weight_and_their_shades(folder):
     own = [record for record in found if record.upstream == "learned"]
     (scored,) = layer_maps.scores_by_layer(own)
     assert (scored.title, scored.values) == ("ks accuracy", EACH)
-    assert scored.shades == (0.0, 1.0, 0.5)
+    assert scored.shades == (0.4, 0.7, 0.55)
     weighed = {strip.title: strip for strip in layer_maps.weights_by_layer(own)}
     assert list(weighed) == ["ks", "ks (demo)", "sid"]
     assert weighed["ks"].values == tuple(WEIGHTS)
     assert weighed["ks"].shades == (0.2, 0.4, 1.0)
 
 
-def test_where_less_is_better_the_lowest_layer_has_the_full_shade():
-    each = [{"layer": layer, "scores": {"wer": {"value": value, "low": None, "unit": "%", "better": "lower"}}}
-            for layer, value in enumerate((30.0, 10.0, None, 20.0))]  # fmt: skip
-    facts = {"layers": {"choice": "each", "each": each}, "task": {"name": "asr", "demo": False, "version": 1}}
-    record = records.Record(Path("x-1.json"), facts | {"provenance": {"when": ""}})
+def layered(*scores, choice="each", **changes):
+    """A record with these scores, (value, low, high), of each layer."""
+    kinds = {"unit": "%", "better": "higher", "bounds": [0, 100]} | changes
+    each = [
+        {"layer": layer, "scores": {"wer": {"value": value, "low": low, "high": high, **kinds}}}
+        for layer, (value, low, high) in enumerate(scores)
+    ]
+    facts = {"layers": {"choice": choice, "each": each}, "task": {"name": "asr", "demo": False, "version": 1}}
+    return records.Record(Path("x-1.json"), facts | {"provenance": {"when": ""}})
+
+
+def test_layers_that_their_intervals_do_not_tell_apart_look_alike():
+    record = layered((12.0, 8.0, 18.0), (14.5, 10.0, 20.0), (None, None, None))
     (strip,) = layer_maps.scores_by_layer([record])
-    assert strip.shades == (0.0, 1.0, None, 0.5)
-    assert strip.texts == ("30.00", "10.00", "-", "20.00")
+    assert strip.ends == (8.25, 18.25)
+    assert strip.shades == (0.375, 0.625, None)
+
+
+def test_shades_span_scores_that_lie_far_apart_and_never_leave_the_metrics_bounds():
+    (far,) = layer_maps.scores_by_layer([layered((10.0, 8.0, 12.0), (60.0, 58.0, 62.0))])
+    assert (far.ends, far.shades) == ((10.0, 60.0), (0.0, 1.0))
+    (near,) = layer_maps.scores_by_layer([layered((1.0, 0.0, 10.0), (2.0, 0.5, 10.5))])
+    assert near.ends == (0.0, 10.0)
+
+
+def test_without_intervals_shades_span_the_bounds_or_the_scores_where_there_are_none():
+    values = ((30.0, None, None), (10.0, None, None), (None, None, None), (20.0, None, None))
+    (bound,) = layer_maps.scores_by_layer([layered(*values, better="lower")])
+    assert (bound.ends, bound.shades) == ((100, 0), (0.7, 0.9, None, 0.8))
+    (free,) = layer_maps.scores_by_layer([layered(*values, better="lower", bounds=[0, None])])
+    assert (free.ends, free.shades) == ((30.0, 10.0), (0.0, 1.0, None, 0.5))
+    assert free.texts == ("30.00", "10.00", "-", "20.00")
+
+
+def test_a_task_without_weights_of_layers_is_told_with_the_reason(folder):
+    last = layered(choice="last")
+    assert layer_maps.without_weights([last, layered((1.0, 0.0, 2.0))]) == {"heads see the last layer alone": ["asr"]}
+    known = [records.read(path) for path in folder.glob("records/floor-*/*/*.json")]
+    assert layer_maps.without_weights(known) == {}
+
+
+# ---- what can be downloaded, and what was declared -------------------------------------------------------------------
+
+
+def test_what_a_site_would_hold_too_much_of_stays_with_the_results(tmp_path):
+    record = store(tmp_path, "floor", folds=[hits([0.5] * 6)])
+    sizes = [record.beside(ending).stat().st_size for ending in (".replicates.npz", ".rows.jsonl.gz")]
+    every = (".json", ".replicates.npz", ".rows.jsonl.gz")
+    both = record.path.stat().st_size + sum(sizes)
+    assert [build.carried([record], most) for most in (both, both - 1, 0)] == [every, every[:2], every[:1]]
+
+
+def test_what_a_site_does_not_hold_is_told_where_it_lies(tmp_path, monkeypatch):
+    monkeypatch.setattr(build.carried, "__defaults__", (0,))
+    folder = site(tmp_path, monkeypatch)
+    assert not [path for path in folder.rglob("*") if path.suffix in (".npz", ".gz")]
+    page = next(folder.glob("upstreams/floor-*.html")).read_text("utf-8")
+    assert "Not part of this site, for their size: replicates and rows" in page
+
+
+def test_declared_contact_and_licence_are_shown_and_what_nobody_declared_is_said(tmp_path):
+    record = store(tmp_path, "floor", folds=[hits([0.5] * 6)])
+    assert encoders.facts([record], {})["Contact"] == "nothing declared"
+    declared.write(
+        record.path.parent.parent, declared.Declared("me@example.org", "MIT", seen=(declared.corpus_of(record),))
+    )
+    found = encoders.facts([record], {})
+    assert (found["Contact"], found["Declared licence"], found["State"]) == ("me@example.org", "MIT", "self-reported")
+    assert found["Corpora seen in pre-training"].startswith("seen: ")

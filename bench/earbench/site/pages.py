@@ -41,7 +41,9 @@ def pages(
     shown = {"boards": ordered, "lines": lines, "tasks": own, "cards": cards["task"], "count": len(records)}
     yield _page(site, "index.html", "index.html", **shown)
     for board in boards:
-        yield _page(site, "board.html", addresses.boards[board.plan.name], **_board(table(board), addresses))
+        yield _page(
+            site, "board.html", addresses.boards[board.plan.name], **_board(table(board), addresses, cards["task"])
+        )
     for task, one_task in own.items():
         yield _page(site, "task.html", addresses.tasks[task], **_task(task, one_task, cards["task"], addresses))
     for one, of in by_encoder.items():
@@ -63,24 +65,35 @@ def environment(addresses: Addresses) -> Environment:
         "program": " ".join(["earbench", *versions(["earbench"]).values()]),
         "demo_note": DEMO_NOTE,
     }
-    site.filters |= {"amount": tables.amount, "web": _web}
+    site.filters |= {"amount": tables.amount, "title_of": title_of, "web": _web}
     return site
+
+
+def title_of(plan: BoardPlan) -> str:
+    """A board's title; a demo board's without what it says in brackets, since its page says so in a sentence.
+
+    >>> title_of(BoardPlan("hear-demo", "HEAR on the demo corpus (does not rank encoders)", (), "demo"))
+    'HEAR on the demo corpus'
+    """
+    return plan.title.partition(" (")[0] if plan.corpus == "demo" else plan.title
 
 
 def _page(site: Environment, template: str, path: str, **facts: Any) -> Page:
     return path, site.get_template(template).render(root="../" * path.count("/"), **facts)
 
 
-def _board(table: Table, addresses: Addresses) -> dict[str, Any]:
+def _board(table: Table, addresses: Addresses, cards: Mapping[str, Any]) -> dict[str, Any]:
     plan = table.board.plan
     tasks = {task: addresses.tasks.get((task, plan.corpus == "demo")) for task in plan.tasks}
-    return {"table": table, "points": charts.points(table), "tasks": tasks, "signature": signature(table.board)}
+    titles = {task: cards.get(task, {}).get("title") for task in plan.tasks}
+    shown = {"table": table, "points": charts.points(table), "signature": signature(table.board)}
+    return shown | {"tasks": tasks, "titles": titles}
 
 
 def _task(task: Asked, table: Table, cards: Mapping[str, Any], addresses: Addresses) -> dict[str, Any]:
     card = cards.get(task[0], {})
     protocol = PROTOCOLS.get(card.get("suite", ""))
-    return _board(table, addresses) | {"task": task, "card": card, "protocol": protocol}
+    return _board(table, addresses, cards) | {"task": task, "card": card, "protocol": protocol}
 
 
 def _encoder(
@@ -102,7 +115,7 @@ def _encoder(
         "layers": scored,
         "weights": weighed,
         "unweighed": layer_maps.without_weights(records),
-        "one_layer": records[-1].facts["upstream"]["layers"] == 1,
+        "one_layer": not (scored or weighed) and records[-1].facts["upstream"]["layers"] == 1,
         "maps": [layer_maps.plain(scored), layer_maps.plain(weighed)],
         "runs": encoders.runs(records, addresses.endings),
         "left_out": [name for ending, name in encoders.FILES.items() if ending not in addresses.endings],

@@ -205,5 +205,8 @@ def test_what_scrolls_sideways_is_named_and_reached_by_the_keyboard(opened):
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     until(page, "document.querySelector('.dt-layout-table').scrollLeft > 0")
+    playwright.expect(page.locator(".scroll").first).to_have_class("scroll ready more")
+    page.evaluate("document.querySelector('.dt-layout-table').scrollLeft = 1e6")
+    playwright.expect(page.locator(".scroll").first).to_have_class("scroll ready")
     left = page.locator("#board tbody th").first.bounding_box()["x"]
     assert left == pytest.approx(region.bounding_box()["x"], abs=1)

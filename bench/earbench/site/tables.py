@@ -125,21 +125,23 @@ def _line(
     row: Row,
     columns: Sequence[Column],
     shared: Mapping[str, Callable[[int], bool]],
-    said: Mapping[str, Container[int]],
+    said: Mapping[str, set[int]],
     link: str,
 ) -> Line:
     """The row as text. `said` are the notes that stand above the cells of a column."""
     own = _of_all(row.cells.values())
     notes = {note for title, cell in row.cells.items() for note in {*cell.notes} & own if note not in said[title]}
     cells = tuple(
-        shown(row.cells.get(column.title), shared[column.title], {*said[column.title], *notes}) for column in columns
+        shown(row.cells.get(column.title), shared[column.title], said[column.title] | notes) for column in columns
     )
     return Line(row.upstream, link, row.upstream.endswith(TWIN), cells, _facts(row), tuple(sorted(notes)))
 
 
 def _noted(board: Board) -> tuple[tuple[int, ...], dict[str, tuple[int, ...]]]:
     """The notes of every score of a board, and those of all scores of each column, where it has several."""
-    common = _of_all(cell for row in board.rows for cell in row.cells.values()) if len(board.rows) > 1 else set()
+    common: set[int] = set()
+    if len(board.rows) > 1:
+        common = _of_all(cell for row in board.rows for cell in row.cells.values())
     columns = {}
     for column in board.columns:
         cells = [row.cells[column.title] for row in board.rows if column.title in row.cells]

@@ -7,6 +7,6 @@ them, Plotly draws. Both are copied once into `assets/`. What keeps thousands of
   number of encoders or that of tasks, never with both; they are rendered one after another, and the full facts of one
   encoder's records are held at a time;
 * tables show 25 rows at a time, the others are taken out of the document;
-* of more than 500 MB of rows and replicates the site brings the records alone, and says where the others lie;
+* of records, replicates and rows the site brings 500 MB at most; what stays behind is said, and where it lies;
 * the chart library is loaded once a chart comes into view, and no chart is drawn before.
 """

@@ -15,7 +15,9 @@ from earbench.site import assets
 from earbench.site.addresses import addresses
 
 MOST = 500_000_000
-"""Bytes of records that a site holds at most beside their JSON: hosts of pages take about twice that."""
+"""Bytes of records, replicates and rows that a site holds at most (of records alone any number): hosts of pages take
+about twice that.
+"""
 PARTS = {"index.html", "assets", "boards", "records", "tasks", "upstreams"}
 
 
@@ -47,8 +49,8 @@ def check(folder: Path) -> Mapping[str, Path]:
 
 
 def carried(records: Sequence[Record], most: int = MOST) -> tuple[str, ...]:
-    """Which files of records the site brings along, by their endings: all, or without what takes it over `most` bytes
-    together.
+    """Which files of records the site brings along, by their endings: all, or without those that would take it over
+    `most` bytes.
     """
     found, used = [], 0
     for ending in (".json", ".replicates.npz", ".rows.jsonl.gz"):

@@ -47,6 +47,9 @@ function sortable(DataTable, table) {
     language: { zeroRecords: "nothing fits these filters", info: "_START_ to _END_ of _TOTAL_", infoFiltered: "(of _MAX_)", infoEmpty: "none", lengthMenu: "rows _MENU_" },
   });
   scrollable(table, about);
+  // A note in a head is a link, and does not sort.
+  for (const link of table.tHead.querySelectorAll("a"))
+    for (const event of ["click", "keypress", "keydown"]) link.addEventListener(event, (one) => one.stopPropagation());
   const form = document.querySelector(`form[data-for="${about.id}"]`) || (many && finder(table));
   if (form) filtered(made, form);
 }

@@ -1,7 +1,7 @@
 """The pages of the site as HTML, one after another. Everything that records say is escaped by the templates."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -20,6 +20,7 @@ from earbench.versions import versions
 
 PROTOCOLS = {"superb": "https://arxiv.org/abs/2105.01051", "hear": "https://hearbenchmark.com/hear-tasks.html"}
 """Where the protocol of a suite is written."""
+K = TypeVar("K", Asked, Key)
 Page = tuple[str, str]
 """Its address, and its text."""
 
@@ -34,8 +35,8 @@ def pages(
     def table(board: Board) -> Table:
         return tables.table(board, addresses.upstreams, cards["task"])
 
-    own = {one: table(boards_.board(_plan(one, cards["task"]), records)) for one in addresses.tasks}
-    by_encoder = _by_encoder(records)
+    by_task, by_encoder = _grouped(records, asked), _grouped(records, key)
+    own = {one: table(boards_.board(_plan(one, cards["task"]), by_task[one])) for one in addresses.tasks}
     lines = [_index_line(one, of, addresses) for one, of in by_encoder.items()]
     ordered = sorted(boards, key=lambda board: not board.rows)
     shown = {"boards": ordered, "lines": lines, "tasks": own, "cards": cards["task"], "count": len(records)}
@@ -141,10 +142,10 @@ def _plan(task: Asked, cards: Mapping[str, Any]) -> BoardPlan:
     return BoardPlan(task[0], title, (task[0],), "demo" if task[1] else "published")
 
 
-def _by_encoder(records: Iterable[Record]) -> dict[Key, list[Record]]:
-    found: dict[Key, list[Record]] = {}
+def _grouped(records: Iterable[Record], by: Callable[[Record], K]) -> dict[K, list[Record]]:
+    found: dict[K, list[Record]] = {}
     for record in records:
-        found.setdefault(key(record), []).append(record)
+        found.setdefault(by(record), []).append(record)
     return dict(sorted(found.items()))
 
 

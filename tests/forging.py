@@ -33,12 +33,14 @@ class Opened:
         return [row for row in self.rows if "score_of" not in row]
 
     def fit(self, score="accuracy"):
-        """Score, interval, replicates and test list as these rows give them, drawn from a seed of the forger's."""
+        """Score, interval, replicates and test list as these rows give them, drawn as a run does."""
         rows = self.main()
         names = tuple(row["id"] for row in rows)
         groups = tuple(tuple(row["groups"]) for row in rows)
         one = Rows(names, groups, {"hit": np.array([row["hit"] for row in rows])})
-        samples = [[intervals.sample(ACCURACY, one, "forged")]]
+        task = self.facts["task"]
+        drawn = (task["name"], task["version"], digest_of(list(names)))
+        samples = [[intervals.sample(ACCURACY, one, *drawn)]]
         kept = {key: self.facts["scores"][score][key] for key in self.facts["scores"][score]}
         made = intervals.interval(ACCURACY, samples)
         self.facts["scores"][score] = kept | made | {"per_seed": [[samples[0][0].value]]}

@@ -31,8 +31,8 @@ def store(results, upstream, task="ks", tested=None, folds=(), seeds=(), census=
     by_seed = [[rows(one, "0-")] for one in seeds] or [[rows(one, f"{fold}-") for fold, one in enumerate(folds)]]
     lists = {f"fold{fold}": sorted(zip(one.ids, one.groups, strict=True)) for fold, one in enumerate(by_seed[0])}
     facts = record_facts(upstream, task, tested=tested or digest_of(lists), **changes)
-    names = (task, facts["task"]["version"], facts["task"]["tested"])
-    samples = [[intervals.sample(ACCURACY, one, *names, fold) for fold, one in enumerate(folds_)] for folds_ in by_seed]
+    names = (task, facts["task"]["version"])
+    samples = [[intervals.sample(ACCURACY, one, *names, digest_of(list(one.ids))) for one in some] for some in by_seed]
     facts["task"] |= {"census": census} if census else {}
     facts["seeds"] = len(by_seed)
     facts["scores"] = {"accuracy": intervals.interval(ACCURACY, samples)}

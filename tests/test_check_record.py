@@ -12,13 +12,14 @@ from earbench import record as records
 from earbench.checks.record import run
 from earbench.cli import app
 from earbench.record import Record
+from earbench_tasks.keyword_spotting import KeywordSpotting
 
-COUNTS = {"labels": 88, "train": 4000, "valid": 500, "test": 500}
+COUNTS = dict(KeywordSpotting.card.corpus.counts)
 
 
 @pytest.fixture
 def record(tmp_path):
-    return store(tmp_path, "one", "pitch", folds=[hits([0.7] * 25), hits([0.8] * 25)], census=COUNTS, version=2)
+    return store(tmp_path, "one", folds=[hits([0.7] * 25), hits([0.8] * 25)], census=COUNTS)
 
 
 def failed(record):
@@ -76,6 +77,7 @@ def test_missing_files_are_found(record):
     assert set(failed(record)) == {
         "rows are of the stated test list",
         "replicates give the intervals",
+        "scores are those of the task",
         "scores follow from rows",
     }
 
@@ -113,6 +115,65 @@ def test_a_score_that_its_replicates_do_not_bear_out_is_found(change, said, reco
     assert said in failed(record)["replicates give the intervals"]
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda score: score.update(interval="exact"), "interval is exact in the record, bootstrap, logit t made again"),
+        (lambda score: score.update(interval="jackknife, arcsine t"), "interval is jackknife, arcsine t in the record"),
+        (lambda score: score.update(interval="none: x", low=None, high=None), "interval is none: x in the record"),
+        (lambda score: score.update(value=None, low=None, high=None), "value is None in the record"),
+        (lambda score: score.pop("bounds"), "accuracy: bounds are not those of the metric"),
+    ],
+    ids=["kind", "another kind", "none", "no value", "no bounds"],
+)
+def test_an_interval_that_the_rows_do_not_make_is_found_whatever_it_calls_itself(change, said, record):
+    rewrite(record, lambda facts: change(facts["scores"]["accuracy"]))
+    assert said in failed(record)["scores follow from rows"]
+
+
+@pytest.mark.parametrize("fill", [70.0, np.nan, np.inf, "shifted"])
+def test_replicates_that_the_rows_do_not_make_are_found(fill, record):
+    found = record.replicates()
+    found["accuracy"] = np.roll(found["accuracy"], 1) if fill == "shifted" else np.full((1, 1000), fill)
+    np.savez(record.beside(".replicates.npz"), **found)
+    assert "its replicates are not those of its rows" in failed(record)["scores follow from rows"]
+
+
+def test_of_rows_that_are_trials_the_widths_of_intervals_are_made_again(record, monkeypatch):
+    """Their resamples are drawn from the clips, which rows do not name."""
+    monkeypatch.setattr(KeywordSpotting, "trials", True)
+    monkeypatch.setattr("earbench.rescore.digest_of", lambda _: "other draws")
+    assert failed(record) == {}
+    found = record.replicates()["accuracy"]
+    np.savez(record.beside(".replicates.npz"), accuracy=found.mean() + 0.5 * (found - found.mean()))
+    assert "wider or narrower" in failed(record)["scores follow from rows"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda scores: scores.update(wonder=scores["accuracy"]), "'ks' has no score called wonder"),
+        (lambda scores: scores.update(accuracy_knn=scores["accuracy"]), "there are no rows of accuracy_knn"),
+        (lambda scores: scores.update(accuracy_knn=scores.pop("accuracy")), "accuracy is missing"),
+        (
+            lambda scores: scores.update(accuracy_knn=scores["accuracy"], accuracy=scores.pop("accuracy")),
+            "in another order than those of the task: accuracy, accuracy_knn",
+        ),
+    ],
+    ids=["invented", "without rows", "main score gone", "another first"],
+)
+def test_scores_that_are_not_those_of_the_task_are_found(change, said, record):
+    rewrite(record, lambda facts: change(facts["scores"]))
+    assert said in failed(record)["scores are those of the task"]
+
+
+def test_a_later_version_of_a_task_is_refused_and_an_earlier_one_left_open(record):
+    rewrite(record, lambda facts: facts["task"].update(version=999))
+    assert failed(record)["the task is known"].endswith("version 1 is installed here: raise your earbench")
+    rewrite(record, lambda facts: facts["task"].update(name="pitch", version=1))
+    assert failed(record) == {}
+
+
 def test_too_few_replicates_are_found(record):
     few = record.replicates()["accuracy"][:, :10]
     np.savez(record.path.with_name(f"{record.path.stem}.replicates.npz"), accuracy=few)
@@ -121,7 +182,7 @@ def test_too_few_replicates_are_found(record):
 
 def test_counts_that_are_published_of_two_splits_together_are_held_together(tmp_path):
     counts = {"labels": 200, "train": 36_796, "valid": 4158, "test": 10_231}
-    record = store(tmp_path, "tags", "hear_fsd50k", folds=[hits([0.7] * 25)], census=counts)
+    record = store(tmp_path, "tags", "hear_fsd50k", folds=[hits([0.7] * 25)], census=counts, version=2)
     assert "counts are the published ones" not in failed(record)
     rewrite(record, lambda facts: facts["task"]["census"].update(valid=4157))
     said = "train + valid: published 40,954, the record says 40,953"
@@ -129,17 +190,17 @@ def test_counts_that_are_published_of_two_splits_together_are_held_together(tmp_
 
 
 def test_counts_that_are_not_the_published_ones_are_found_unless_declared(record):
-    rewrite(record, lambda facts: facts["task"]["census"].update(test=480))
-    assert failed(record) == {"counts are the published ones": "test: published 500, the record says 480"}
+    rewrite(record, lambda facts: facts["task"]["census"].update({"test/yes": 480}))
+    assert failed(record) == {"counts are the published ones": "test/yes: published 256, the record says 480"}
     rewrite(record, lambda facts: facts["deviations"].append("partial: the corpus differs from its published counts"))
     assert failed(record) == {}
 
 
 def test_the_command_says_what_failed_and_ends_with_1(record):
-    rewrite(record, lambda facts: facts["task"]["census"].update(test=480))
+    rewrite(record, lambda facts: facts["task"]["census"].update({"test/yes": 480}))
     said = CliRunner().invoke(app, ["check", "--record", str(record.path)])
     assert said.exit_code == 1
-    assert "test: published 500, the record says 480" in said.stdout
+    assert "test/yes: published 256, the record says 480" in said.stdout
 
 
 def test_the_schema_is_printed():

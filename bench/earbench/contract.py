@@ -495,7 +495,13 @@ class Task(ABC):
     """
     published_decodings: tuple[Mapping[str, Any], ...] = ({},)
     readings: Mapping[str, Mapping[str, Any]] = {}
-    """Decodings that are no choice but a score of their own: on test each gives `<first metric>_<name>`."""
+    """Decodings that are no choice but a score of their own: on test each gives `<first metric>_<name>`. A corpus may
+    lack what some of them need, which `at` then leaves out.
+    """
+    trials: bool = False
+    """Whether a row is of something else than a clip or the recording that it belongs to, such as a pair of clips: its
+    resamples, which are drawn from the clips, can then not be made again from rows alone.
+    """
     probable: bool = False
     """Whether a prediction is the probability of each of the `Labels`, in their order, and not one of them."""
     shortest_train: float = 0.0

@@ -124,6 +124,15 @@ def samples_of(task: Task, fold: Fold, rows: Rows) -> dict[str, Sampled]:
     return {metric.name: intervals.sample(metric, rows, *names) for metric in task.card.metrics}
 
 
+def scores_of(task: Task) -> tuple[list[str], list[str]]:
+    """The scores that every record of a task has, and those that one may have besides, both in their order."""
+    first = task.card.metrics[0].name
+    must = [metric.name for metric in task.card.metrics]
+    columns = [f"{first}_{name}" for name in simple.COLUMNS]
+    published = [f"{task.published}_published"] if task.published else []
+    return must, [*columns, *published, *(f"{first}_{name}" for name in task.readings)]
+
+
 def _resampled(task: Task, fold: Fold) -> tuple[str, int, str]:
     """What resamples are drawn from: they are the same for every encoder."""
     units = dict.fromkeys(clip.whole or clip.id for clip in fold.test.clips)  # how many chunks depends on the encoder

@@ -15,6 +15,7 @@ import numpy as np
 
 from earbench import intervals
 from earbench.contract import Clip, Fold, Metric, Rows, Split, Task
+from earbench.files import digest_of
 from earbench.kit.columns import column
 from earbench.measure import metric_of, of_rows
 from earbench.record import Record, finite, plain
@@ -22,6 +23,8 @@ from earbench.record import Record, finite, plain
 CLOSE = 1e-9
 """How far numbers may lie apart, relative to them: processors add in different orders."""
 KEYS = ("id", "groups", "fold", "seed", "score_of")
+APART = 1.25
+"""How many times wider one interval may be than another from resamples of the same rows that were drawn otherwise."""
 SHOWN = 3
 
 Stored = list[tuple[str, int, Rows]]
@@ -54,12 +57,12 @@ def stored(lines: Iterable[Mapping[str, Any]]) -> Stored:
     return [(fold, seed, _rows(some)) for (fold, seed), some in found.items()]
 
 
-def from_rows(record: Record, some: Kept) -> str:
-    """Why the scores of a record are not what its rows count; empty if they are."""
+def from_rows(record: Record, task: Task, some: Kept) -> str:
+    """Why the scores of a record, their intervals and replicates are not what its rows make; empty if they are."""
     for name, metric in some.scores.items():
         score = record.scores[name]
         stated = {"unit": metric.unit, "better": metric.better, "bounds": finite(list(metric.bounds))}
-        if differing := [key for key, value in stated.items() if score.get(key, value) != value]:
+        if differing := [key for key, value in stated.items() if score.get(key) != value]:
             return f"{name}: {', '.join(differing)} are not those of the metric"
         found: dict[int, list[float]] = {}
         for _, seed, rows in some.rows:
@@ -67,7 +70,18 @@ def from_rows(record: Record, some: Kept) -> str:
         counted = finite(list(found.values()))
         if not same(score["per_seed"], counted):
             return f"{name}: the record says {_short(score['per_seed'])}, its rows count {_short(counted)}"
+        if problem := _interval(record, name, metric, _resampled(task, metric, some.rows), exactly=not task.trials):
+            return f"{name}: {problem}"
     return ""
+
+
+def _resampled(task: Task, metric: Metric, rows: Stored) -> list[list[intervals.Sampled]]:
+    """One score, `[seed][fold]`, resampled as a run does where rows are of clips, in their order."""
+    found: dict[int, list[intervals.Sampled]] = {}
+    for _, seed, one in rows:
+        names = (task.card.name, task.card.version, digest_of(list(dict.fromkeys(one.ids))))
+        found.setdefault(seed, []).append(intervals.sample(metric, one, *names))
+    return list(found.values())
 
 
 def other_units(some: Sequence[Kept]) -> str:
@@ -163,16 +177,34 @@ def _rows(lines: Sequence[Mapping[str, Any]]) -> Rows:
     return Rows(tuple(line["id"] for line in lines), tuple(tuple(line["groups"]) for line in lines), arrays)
 
 
-def _interval(record: Record, name: str, metric: Metric, samples: Sequence[Sequence[intervals.Sampled]]) -> str:
-    """How value, interval or replicates of a score differ from those that were made again."""
+def _interval(
+    record: Record, name: str, metric: Metric, samples: Sequence[Sequence[intervals.Sampled]], exactly: bool = True
+) -> str:
+    """How value, interval or replicates of a score differ from those that were made again; if these are not to be
+    `exactly` the same, since resamples were drawn otherwise, how their widths do.
+    """
     made, score = finite(intervals.interval(metric, samples)), record.scores[name]
-    for key in ("value", "low", "high", "groups", "interval"):
+    exact = exactly or not str(made["interval"]).startswith("bootstrap")
+    for key in ("value", "groups", "interval", *(("low", "high") if exact else ())):
         if not same(score[key], made[key]):
             return f"{key} is {score[key]} in the record, {made[key]} made again"
-    found = record.replicates_of(name)
-    if found is None or not same(found.tolist(), intervals.replicates(samples).tolist()):
+    found, again = record.replicates_of(name), intervals.replicates(samples)
+    if found is None or found.shape != again.shape:
         return "its replicates are not those of its rows"
-    return ""
+    if exactly:
+        return "" if same(found.tolist(), again.tolist()) else "its replicates are not those of its rows"
+    spreads = zip([_width(score), *_spreads(found)], [_width(made), *_spreads(again)], strict=True)
+    alike = all(same(one, other) or one < APART * other < APART**2 * one for one, other in spreads)
+    return "" if alike else "its interval or replicates are wider or narrower than those of its rows"
+
+
+def _width(score: Mapping[str, Any]) -> float:
+    return 0.0 if score["low"] is None else float(score["high"] - score["low"])
+
+
+def _spreads(replicates: np.ndarray[Any, Any]) -> list[float]:
+    """The standard deviation of the replicates of each seed that have a value."""
+    return [float(one[np.isfinite(one)].std()) if np.isfinite(one).any() else math.nan for one in replicates]
 
 
 def _short(value: Any) -> str:

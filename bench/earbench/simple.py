@@ -18,6 +18,7 @@ from earbench.fit import Bench, better
 from earbench.progress import Progress
 from earbench.rows import HeldRows
 
+COLUMNS = ("knn", "logistic")
 NEIGHBOURS = 10
 ITERATIONS = 300
 SMALL = 10_000_000

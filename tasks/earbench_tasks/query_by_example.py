@@ -40,6 +40,7 @@ class QueryByExample(Match):
         protocol="SUPERB QbE",
     )
     select = "mtwv"
+    trials = True
 
     def folds(self, root: Path, upstream: UpstreamCard) -> Sequence[Fold]:
         return [quesst14(root)]

@@ -57,6 +57,7 @@ class SpeakerVerification(Task):
     )
     select = "eer"
     published = "eer"
+    trials = True
     shortest_train = 2.0
 
     def folds(self, root: Path, upstream: UpstreamCard) -> Sequence[Fold]:

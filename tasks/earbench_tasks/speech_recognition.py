@@ -53,6 +53,7 @@ class SpeechRecognition(Task):
         verified="vectors",
     )
     select = "wer"
+    readings: Mapping[str, Mapping[str, Any]] = {"lm": {"lm": True}}
     beam: BeamSearch | None = None
     left_out = "not looked for"
     """Why there is no `wer_lm`."""
@@ -61,7 +62,7 @@ class SpeechRecognition(Task):
         """With the readings that the files beside the corpus and the installed packages allow."""
         task = SpeechRecognition()
         task.beam, task.left_out = _language_model(root)
-        task.readings = {"lm": {"lm": True}} if task.beam else {}
+        task.readings = self.readings if task.beam else {}
         return task
 
     def folds(self, root: Path, upstream: UpstreamCard) -> Sequence[Fold]:

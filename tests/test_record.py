@@ -299,6 +299,14 @@ def test_a_file_that_is_not_a_record_is_named(text, tmp_path):
         read(path)
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_a_number_that_json_does_not_have_is_refused_where_a_record_is_read(number, tmp_path):
+    path = tmp_path / "x-1.json"
+    path.write_text(json.dumps(record_facts()).replace("16000", number))
+    with pytest.raises(BenchError, match=rf"{number} is no number that JSON has"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     ("scores", "said"),
     [
@@ -329,6 +337,29 @@ def test_impossible_scores_are_problems(scores, said, tmp_path):
         (lambda facts: facts["plan"].update(id="../../x"), "plan/id: '../../x' does not match"),
         (lambda facts: facts.update(effort="hard"), "effort: 'hard' is not one of"),
         (lambda facts: facts["upstream"].update(source={"path": 1}), "upstream/source/path: 1 is not of type"),
+        (lambda facts: facts["upstream"].update(parameters=10**400), "is greater than the maximum"),
+        (lambda facts: facts["upstream"].update(parameters=1e3), "upstream/parameters: 1000.0 is not of type"),
+        (lambda facts: facts["upstream"].update(licence="A" * 501), "is too long"),
+        (lambda facts: facts["upstream"].update(digest="0" * 16 + "\n"), "is too long"),
+        (lambda facts: facts["upstream"].update(hop=float("inf")), "inf is greater than the maximum"),
+        (lambda facts: facts["cost"].update(real_time_factor=-1.0), "is less than the minimum"),
+        (lambda facts: facts["cost"].update(fit_seconds="x"), "cost/fit_seconds: 'x' is not of type"),
+        (lambda facts: facts["cost"].update(real_time_factor=1e308), "is greater than the maximum"),
+        (lambda facts: facts["provenance"].pop("when"), "provenance: 'when' is a required property"),
+        (lambda facts: facts["provenance"].update(when="yesterday"), "'yesterday' does not match"),
+        (lambda facts: facts["provenance"].update(when="2026-13-01T00:00:00Z"), "provenance/when: month must be"),
+        (lambda facts: facts["provenance"].update(versions=[]), "provenance/versions: [] is not of type"),
+        (lambda facts: facts["layers"].update(weights=[[["x"]]]), "layers/weights/0/0/0: 'x' is not of type"),
+        (lambda facts: facts["layers"].update(weights=[[[0.0, 0.0]]]), "the shares of all layers are 1 together"),
+        (lambda facts: facts["layers"].update(weights=[[[1.0], [0.5, 0.5]]]), "every head has as many"),
+        (lambda facts: facts["layers"].update(each=[{"layer": "a", "scores": {}}]), "'a' is not of type"),
+        (lambda facts: facts["layers"].update(heads=["../../x"]), "layers/heads/0: '../../x' does not match"),
+        (lambda facts: facts["scores"]["accuracy"].update(per_seed=[[80.0], [1.0, 2.0]]), "different numbers of folds"),
+        (lambda facts: facts["deviations"].append("x\n# A heading"), "deviations holds line breaks"),
+        (lambda facts: facts["upstream"].update(family="a\u202eb"), "upstream/family holds line breaks"),
+        (lambda facts: facts["upstream"].update(family="a" + "\u0301" * 99), "holds a heap of combining marks"),
+        (lambda facts: facts["upstream"].update(name="fbank "), "'fbank ' is not how it is spelled, 'fbank'"),
+        (lambda facts: facts["upstream"].update(name="\ufb01lter"), "is not how it is spelled, 'filter'"),
     ],
 )
 def test_what_does_not_fit_the_schema_is_a_problem(change, said):

@@ -288,7 +288,7 @@ def test_a_record_that_is_not_what_it_says_is_refused(change, said, whole, looke
     [
         (lambda one: one.facts["upstream"].update(name="<script>alert(1)</script>"), "upstream/name holds HTML"),
         (lambda one: one.facts["upstream"].update(licence="MIT<img src=x>"), "upstream/licence holds HTML"),
-        (lambda one: one.facts["notes"].append("a\x1b[31mb"), "notes holds control characters"),
+        (lambda one: one.facts["notes"].append("a\x1b[31mb"), "notes holds line breaks, control characters"),
         (lambda one: one.rows[0].update(id="<b>"), "record holds HTML: '<b>'"),
         (
             lambda one: one.manifest["declared"].update(contact="<script>alert(1)</script>"),

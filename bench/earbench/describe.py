@@ -1,5 +1,6 @@
 """What a record says of a run: facts, scores, cost and provenance, as plain data."""
 
+import math
 import platform
 import resource
 import subprocess
@@ -12,12 +13,13 @@ from typing import Any
 import torch
 
 from earbench import record as records
-from earbench import registry
+from earbench import registry, words
 from earbench.config import Settings
 from earbench.contract import Labels, Supplied, Upstream
 from earbench.data import Prepared
 from earbench.extract import Shelf, distinct, estimate_bytes
 from earbench.files import digest_of
+from earbench.fit import Fitted
 from earbench.measure import Measured
 from earbench.plan import Cell, Plan, deviations, plain_recipe
 from earbench.search import Found
@@ -52,6 +54,7 @@ def facts(
     """The record's JSON. What has no value (NaN, an infinite loss) is null."""
     card = cell.task.card
     space = cell.task.space(prepared.folds[0])
+    stated = deviations(cell, plan, prepared, settings)
     winners = found.heads[found.best_layer]
     said = {
         "schema": records.SCHEMA,
@@ -69,14 +72,14 @@ def facts(
         },
         "effort": plan.effort,
         "seeds": plan.seeds,
-        "deviations": [f"{name}: {reason}" for name, reason in deviations(cell, plan, prepared, settings).items()],
+        "deviations": [words.line(f"{name}: {reason}") for name, reason in stated.items()],
         "scores": _scores(measured),
         "recipe": [plain_recipe(plan.recipes[heads[0].recipe]) for heads in winners if heads],
         "search": found.table,
         "layers": {
             "choice": cell.layers,
             "best": found.best_layer,
-            "weights": [[head.weights() for head in heads] for heads in winners if heads],
+            "weights": [[_shares(head) for head in heads] for heads in winners if heads],
             "each": measured.layers,
             "heads": head_digests,
         },
@@ -85,10 +88,16 @@ def facts(
         "columns": measured.columns,
         "cost": _cost(cell, shelf, prepared, fit_seconds),
         "provenance": _provenance(cell, plan),
-        "notes": notes,
+        "notes": [words.line(note) for note in notes],
     }
     plain: dict[str, Any] = records.finite(said)
     return plain
+
+
+def _shares(head: Fitted) -> list[float] | None:
+    """The learned share of each layer; None of one layer, or where nothing was learned that is a number."""
+    found = head.weights()
+    return found if found and all(map(math.isfinite, found)) else None
 
 
 def _tested(measured: Measured) -> str:
@@ -108,11 +117,11 @@ def rows(measured: Measured) -> Iterator[dict[str, Any]]:
 def _upstream(cell: Cell) -> dict[str, Any]:
     card = cell.upstream.card
     return {
-        "name": cell.name,
-        "spec": cell.name,
+        "name": words.name(cell.name),
+        "spec": words.name(cell.name),
         "digest": cell.digest,
-        "family": card.family,
-        "licence": card.licence,
+        "family": words.name(card.family),
+        "licence": words.line(card.licence, 500),
         "pretraining": "none (random weights)" if cell.name.endswith("~random") else card.pretraining,
         "pretraining_corpora": _heard(cell),
         "parameters": _parameters(cell.upstream),
@@ -184,7 +193,7 @@ def _processor() -> str:
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text().splitlines() if facts.is_file() else []
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.processor() or platform.machine())
+    return words.line(next(models, "") or platform.processor() or platform.machine() or "unknown", words.LONGEST_NAME)
 
 
 def _commit() -> dict[str, Any]:

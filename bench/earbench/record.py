@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib import resources
 from io import BytesIO
@@ -18,7 +19,7 @@ import filelock
 import jsonschema
 import numpy as np
 
-from earbench import files
+from earbench import files, words
 from earbench.errors import BenchError
 
 SCHEMA = 1
@@ -31,6 +32,13 @@ SCHEMAS = ("record", "state", "declared", "bundle")
 """What has a schema: a record; what was found out of it and what was declared, beside it; the manifest of a bundle."""
 LONG = ("recipe", "search", "labels", "decoding", "columns", "notes")
 """What a record says of how its heads were found; boards show none of it."""
+
+
+_Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int),
+)
+"""A whole number is written as one: 1.0 is none."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Record:
         Some scores (columns, readings, what was tuned on test) have rows of their own, which are asked for by name.
         """
         with gzip.open(self.beside(".rows.jsonl.gz"), "rt", encoding="utf-8") as file:
-            return [row for row in map(json.loads, file) if row.get("score_of") == score]
+            return [row for row in map(loads, file) if row.get("score_of") == score]
 
     def replicates(self) -> dict[str, np.ndarray[Any, Any]]:
         """Bootstrap replicates of each score, [seed, 1000]."""
@@ -145,8 +153,8 @@ def _paths(results: Path, name: str) -> list[Path]:
 def read(path: Path) -> Record:
     """One record, or an error that says what is wrong with the file."""
     try:
-        facts = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        facts = loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise BenchError(f"{path} is not a record: {error}") from None
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
         raise BenchError(f"{path} is not a record of schema {SCHEMA}")
@@ -155,11 +163,35 @@ def read(path: Path) -> Record:
 
 def problems_of(facts: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with a record: against the schema, then impossible scores."""
-    validator = jsonschema.Draft202012Validator(schema())
-    errors = sorted(validator.iter_errors(facts), key=lambda error: list(map(str, error.path)))
-    yield from (f"{'/'.join(map(str, error.path)) or 'record'}: {error.message[:200]}" for error in errors)
-    for name, score in () if errors else facts["scores"].items():
+    errors = sorted(_Validator(schema()).iter_errors(facts), key=lambda error: list(map(str, error.path)))
+    yield from (f"{'/'.join(map(str, error.path)) or 'record'}: {_short(error.message)}" for error in errors)
+    if errors:
+        return
+    for name, score in facts["scores"].items():
         yield from (f"scores/{name}: {problem}" for problem in _score_problems(score))
+    yield from _layer_problems(facts["layers"])
+    yield from _text_problems(facts)
+
+
+def _short(message: str) -> str:
+    """Without the middle of what is long, since it ends with what is wrong."""
+    return message if len(message) <= 200 else f"{message[:100]} … {message[-100:]}"
+
+
+def loads(text: str) -> Any:
+    """Plain data out of JSON, whose numbers are all finite.
+
+    >>> loads("[1.5, null]")
+    [1.5, None]
+    """
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number that JSON has")
+    return number
 
 
 def finite(value: Any) -> Any:
@@ -230,6 +262,46 @@ def _score_problems(score: Mapping[str, Any]) -> Iterator[str]:
         yield f"{value} is outside its own interval {low} to {high}"
     if not all(_ordered(lowest, number, highest) for number in (value, low, high)):
         yield f"{value} [{low}, {high}] is impossible: the metric lies between {lowest} and {highest}"
+    if problem := _folds_problem(score):
+        yield problem
+
+
+def _folds_problem(score: Mapping[str, Any]) -> str:
+    """Why a score has no value where its folds have, or the reverse; or why its seeds have different folds."""
+    seeds = score.get("per_seed", [])
+    if len({len(folds) for folds in seeds}) > 1:
+        return "its seeds are of different numbers of folds"
+    whole = all(value is not None for folds in seeds for value in folds)
+    if not seeds or whole == (score["value"] is not None):
+        return ""
+    return f"{score['value']} is not what its folds say, {seeds}"
+
+
+def _layer_problems(layers: Mapping[str, Any]) -> Iterator[str]:
+    """Layers that no map could show: shares that are not of one whole, or scores of some layers only."""
+    heads = [head for fold in layers.get("weights", []) for head in fold if head is not None]
+    if len({len(head) for head in heads}) > 1 or any(not math.isclose(sum(head), 1, abs_tol=1e-3) for head in heads):
+        yield "layers/weights: the shares of all layers are 1 together, and every head has as many"
+    each = layers.get("each", [])
+    if len({(*one["scores"],) for one in each}) > 1 or len({one["layer"] for one in each}) < len(each):
+        yield "layers/each: every layer stands there once, with the same scores"
+    for one in each:
+        for name, score in one["scores"].items():
+            yield from (f"layers/each/{one['layer']}/{name}: {problem}" for problem in _score_problems(score))
+
+
+def _text_problems(facts: Mapping[str, Any]) -> Iterator[str]:
+    """What cannot be shown of what boards and pages show; and names with more than one spelling."""
+    shown = {key: value for key, value in facts.items() if key not in (*LONG, "plan")} | {"notes": facts["notes"]}
+    for where, part in shown.items():
+        yield from words.problems(part, where)
+    name = facts["upstream"]["name"]
+    if name != words.name(name):
+        yield f"upstream/name: {name!a} is not how it is spelled, {words.name(name)!a}"
+    try:
+        datetime.fromisoformat(facts["provenance"]["when"])
+    except ValueError as error:
+        yield f"provenance/when: {error}"
 
 
 def _ordered(*numbers: float | None) -> bool:

@@ -58,7 +58,7 @@ def replicates_give_the_intervals(record: Record) -> Verdict:
     """Every score with a value has 1,000 replicates per seed, and an interval made of them is what they say."""
     for name, score in record.scores.items():
         found = record.replicates_of(name)
-        if problem := _unvalued(score):
+        if problem := _limits_problem(score):
             return False, f"{name}: {problem}"
         if score["value"] is None:
             continue
@@ -153,12 +153,8 @@ def _installed(record: Record) -> Task | str:
         return str(error.args[0])
 
 
-def _unvalued(score: Mapping[str, Any]) -> str:
-    """Why a score has no value where its folds have, or the reverse, or limits that its interval does not have."""
-    seeds = score.get("per_seed") or []
-    whole = all(value is not None for folds in seeds for value in folds)
-    if seeds and whole != (score["value"] is not None):
-        return f"the score is {score['value']}, its folds {seeds}"
+def _limits_problem(score: Mapping[str, Any]) -> str:
+    """Why a score has limits that its interval does not have."""
     if (score["low"] is None) != score["interval"].startswith("none"):
         return f"the limits are {score['low']} and {score['high']}, the interval '{score['interval']}'"
     return ""

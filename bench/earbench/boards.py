@@ -17,7 +17,7 @@ from earbench.paired import Standing
 from earbench.published import Published, table
 from earbench.ranking import Ranks, ranks
 from earbench.record import Record
-from earbench.selection import Chosen, Tested, chosen, common_list, list_of, newest_last
+from earbench.selection import Chosen, Key, Tested, chosen, common_list, list_of, newest_last
 
 RESTRICTED = re.compile(r"\bNC\b|non-?commercial|evaluation|research|unclear", re.IGNORECASE)
 """Licences that do not allow every use, or of which nobody is sure."""
@@ -68,13 +68,15 @@ class Cell:
 class Row:
     """One encoder. `cells` go by the title of their column; a missing score has no cell. `facts`: parameters,
     real_time_factor (of its slowest task), licence, family, pretraining, effort, state (the weakest of the scores that
-    are shown), seen (by task, whether its corpus was heard in pretraining).
+    are shown), seen (by task, whether its corpus was heard in pretraining). `title` is the name with digits of the
+    digest where another row has the same name.
     """
 
     upstream: str
     digest: str
     facts: Mapping[str, Any]
     cells: Mapping[str, Cell]
+    title: str
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,19 @@ def board(plan: BoardPlan, records: Iterable[Record]) -> Board:
         scored = _scored(found, columns, number, ranked)
         noted = {title: replace(cell, notes=_places(cell, notes, lists)) for title, cell in scored.items()}
         facts = _facts(list(found.values())) | {"state": _state(found, columns)}
-        rows.append(Row(*key, facts, whole | noted))
+        rows.append(Row(*key, facts, whole | noted, _title(key, cells)))
     every = (*made, *columns)
     rows = sorted(_marked(rows, every), key=lambda row: [_place(row.cells.get(column.title)) for column in every])
     published = table(plan.published) if plan.published else None
     return Board(plan, every, tuple(rows), tuple(notes), published)
+
+
+def _title(key: Key, keys: Iterable[Key]) -> str:
+    """A name that no other encoder on the board has: two rows of one name are of different weights."""
+    name, digest = key
+    others = [other for same, other in keys if same == name and other != digest]
+    digits = 8 if all(other[:8] != digest[:8] for other in others) else len(digest)
+    return f"{name}#{digest[:digits]}" if others else name
 
 
 def _columns(plan: BoardPlan, cells: Chosen) -> tuple[Column, ...]:

@@ -53,7 +53,7 @@ def compare(first: str, second: str, records: Iterable[Record]) -> list[Comparis
 
 def newest(name: str, records: Sequence[Record]) -> dict[tuple[str, bool], Record]:
     """The newest record that counts of every (task, on the demo corpus?) of the encoder called `name`."""
-    found = [record for record in records if record.upstream == name]
+    found = [record for record in records if name in _names(record)]
     mine = [record for record in found if countable(record)]
     if found and not mine:
         raise RequestError(f"no record of '{name}' that could be compared: {why_empty(found)}")
@@ -62,8 +62,22 @@ def newest(name: str, records: Sequence[Record]) -> dict[tuple[str, bool], Recor
         raise RequestError(f"no record of '{name}'", f"there is: {', '.join(known) or 'none'}")
     digests = {record.facts["upstream"]["digest"] for record in mine}
     if len(digests) > 1:
-        raise RequestError(f"'{name}' stands for {len(digests)} different encoders: {', '.join(sorted(digests))}")
+        asked = " or ".join(f"'{name}#{digest[:8]}'" for digest in sorted(digests))
+        raise RequestError(
+            f"'{name}' stands for {len(digests)} different encoders", f"ask for {asked}, or by their folder"
+        )
     return {(record.task, record.facts["task"]["demo"]): record for record in sorted(mine, key=newest_last)}
+
+
+def _names(record: Record) -> tuple[str, ...]:
+    """What an encoder can be asked for by: its name, with the first digits of its digest too, and its folder's."""
+    digest = record.facts["upstream"]["digest"]
+    return (
+        record.upstream,
+        f"{record.upstream}#{digest[:8]}",
+        f"{record.upstream}#{digest}",
+        record.path.parent.parent.name,
+    )
 
 
 def paired(one: Record, other: Record) -> Comparison:

@@ -3,6 +3,7 @@
 A declaration lies beside the records of its encoder. Nobody can verify it; what nobody declared is unknown.
 """
 
+import difflib
 import json
 import re
 import tomllib
@@ -14,7 +15,7 @@ from typing import Any
 
 import jsonschema
 
-from earbench import files
+from earbench import files, registry
 from earbench.errors import BenchError, RequestError
 from earbench.record import Record, schema
 
@@ -60,6 +61,8 @@ VERSIONS: Mapping[str, tuple[str, ...]] = {
     "speech_commands_v2": ("speech_commands_v1",),
 }
 """Warden 2018: the second holds nearly all recordings of the first."""
+UNTOLD = ("quesst14",)
+"""Corpora of tasks of which it is not told where they were collected."""
 TAG = re.compile(r"<\s*[A-Za-z/!?]|&#|javascript:", re.IGNORECASE)
 
 
@@ -90,6 +93,24 @@ def declared(facts: Mapping[str, Any], where: str) -> Declared:
     return Declared(facts["contact"], facts["licence"], seen_, not_seen)
 
 
+def check_known(said: Declared, records: Iterable[Record]) -> None:
+    """Refuse corpora that no task has and no table: a slip of the pen would be a declaration of nothing."""
+    here = {one for record in records for one in (corpus_of(record), *_heard(record))}
+    known = sorted({*ORIGINS, *MADE_OF, *UNTOLD, *registry.names("task"), "demo", *here})
+    for corpus in (*said.seen, *said.not_seen):
+        if corpus not in known:
+            close = difflib.get_close_matches(corpus, known, n=3)
+            raise RequestError(
+                f"no corpus is called '{corpus}'",
+                *([f"did you mean: {', '.join(close)}?"] if close else []),
+                f"known: {', '.join(known)}",
+            )
+
+
+def _heard(record: Record) -> list[str]:
+    return list(record.facts["upstream"].get("pretraining_corpora") or ())
+
+
 def from_toml(path: Path) -> dict[str, Any]:
     """What a file with the keys contact, licence, seen and not_seen says, as plain data."""
     try:
@@ -113,13 +134,19 @@ def unprintable(value: Any, where: str) -> Iterator[str]:
         yield f"{where} holds control characters: {value[:60]!r}"
 
 
-def write(folder: Path, said: Declared) -> None:
-    """Keep a declaration with the records of its encoder; another one that lies there is not replaced."""
+def check_same(folder: Path, said: Declared) -> None:
+    """Refuse a declaration where another one lies with the records of its encoder."""
     path = folder / FILE
     if path.is_file() and (known := _read(path, path.stat().st_mtime_ns)) != said:
         raise BenchError(
             f"{folder.name} has another declaration, of {known.contact}", f"remove {path} if the new one is to hold"
         )
+
+
+def write(folder: Path, said: Declared) -> None:
+    """Keep a declaration with the records of its encoder; another one that lies there is not replaced."""
+    check_same(folder, said)
+    path = folder / FILE
     files.write_text(path, json.dumps({"schema": 1, **said.plain()}, indent=1, ensure_ascii=False) + "\n")
 
 

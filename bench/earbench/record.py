@@ -70,8 +70,12 @@ class Record:
 
         Some scores (columns, readings, what was tuned on test) have rows of their own, which are asked for by name.
         """
+        return [row for row in self.lines() if row.get("score_of") == score]
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """The rows of all scores, one at a time: what is read of many of them should be little."""
         with gzip.open(self.beside(".rows.jsonl.gz"), "rt", encoding="utf-8") as file:
-            return [row for row in map(loads, file) if row.get("score_of") == score]
+            yield from map(loads, file)
 
     def replicates(self) -> dict[str, np.ndarray[Any, Any]]:
         """Bootstrap replicates of each score, [seed, 1000]."""
@@ -119,11 +123,16 @@ def _write(
 ) -> Record:
     number = 1 + max((found.number for found in find(results, facts["plan"]["id"])), default=0)
     path = folder(results, facts) / f"{facts['plan']['id']}-{number}.json"
-    stem = path.with_suffix("")
-    files.write(stem.with_name(stem.name + ".rows.jsonl.gz"), lambda at: at.write_bytes(_zipped(rows)))
-    files.write(stem.with_name(stem.name + ".replicates.npz"), lambda at: at.write_bytes(_npz(replicates)))
-    files.write_text(path, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    return Record(path, facts)
+    record = Record(path, facts)
+    try:
+        files.write(record.beside(".rows.jsonl.gz"), lambda at: _zip(rows, at))
+        files.write(record.beside(".replicates.npz"), lambda at: at.write_bytes(_npz(replicates)))
+        files.write_text(path, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    except BaseException:
+        for ending in ENDINGS:
+            record.beside(ending).unlink(missing_ok=True)
+        raise
+    return record
 
 
 def find(results: Path, plan: str) -> list[Record]:
@@ -321,9 +330,10 @@ def folder(results: Path, facts: Mapping[str, Any]) -> Path:
     )
 
 
-def _zipped(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    return gzip.compress(text.encode(), mtime=0)
+def _zip(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        for row in rows:
+            file.write((json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def _npz(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:

@@ -42,19 +42,21 @@ class Kept:
 def kept(record: Record, task: Task) -> list[Kept]:
     """All rows of a record, those of the chosen heads first, with the scores that `task` has metrics for."""
     main = {metric.name: metric for metric in task.card.metrics if metric.name in record.scores}
-    found = [Kept(stored(record.rows()), main)]
+    found = [Kept(stored(line for line in record.lines() if "score_of" not in line), main)]
     for name in (name for name in record.scores if name not in main):
-        if lines := record.rows(name):
-            found.append(Kept(stored(lines), {name: metric_of(task, name)}))
+        if rows := stored(line for line in record.lines() if line.get("score_of") == name):
+            found.append(Kept(rows, {name: metric_of(task, name)}))
     return found
 
 
 def stored(lines: Iterable[Mapping[str, Any]]) -> Stored:
     """Lines of a rows file as rows again, fold by fold and seed by seed."""
-    found: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    found: dict[tuple[str, int], dict[str, list[Any]]] = {}
     for line in lines:
-        found.setdefault((line["fold"], line["seed"]), []).append(line)
-    return [(fold, seed, _rows(some)) for (fold, seed), some in found.items()]
+        columns = found.setdefault((line["fold"], line["seed"]), {name: [] for name in line})
+        for name, values in columns.items():
+            values.append(line[name])
+    return [(fold, seed, _rows(columns)) for (fold, seed), columns in found.items()]
 
 
 def from_rows(record: Record, task: Task, some: Kept) -> str:
@@ -171,10 +173,9 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other) or (other is None and isinstance(one, float) and math.isnan(one))
 
 
-def _rows(lines: Sequence[Mapping[str, Any]]) -> Rows:
-    names = [name for name in lines[0] if name not in KEYS]
-    arrays = {name: column([line[name] for line in lines]) for name in names}
-    return Rows(tuple(line["id"] for line in lines), tuple(tuple(line["groups"]) for line in lines), arrays)
+def _rows(columns: Mapping[str, Sequence[Any]]) -> Rows:
+    arrays = {name: column(values) for name, values in columns.items() if name not in KEYS}
+    return Rows(tuple(columns["id"]), tuple(map(tuple, columns["groups"])), arrays)
 
 
 def _interval(

@@ -31,6 +31,7 @@ def submit(wish: Wish, file: Path | None, options: Mapping[str, Any], settings: 
     """
     chosen = choose(wish, settings.results)
     said = declaration(file, options, chosen[0].facts["upstream"]["licence"])
+    declared.check_known(said, chosen)
     heads = [path for record in chosen for path in _heads(record, settings.cache)]
     manifest = bundle.pack(wish.out, chosen, sorted(set(heads)), said)
     return {

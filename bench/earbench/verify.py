@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ from earbench.record import Record
 from earbench.selection import check_repeats, deviation_names
 from earbench.tensors import digest
 
+CLOCKS = timedelta(days=1)
+"""How far clocks may be apart."""
 LONGEST = 300
 """Letters of what is said of a check."""
 VERIFIED, OPEN, REFUSED = "verified", "not checked", "refused"
@@ -124,8 +128,10 @@ def _findings(
             return
     yield _verdict("place and encoder", _place_problem(opened, record))
     # Labels may be symbols such as <pad>; no board shows them.
-    said = [{**record.facts, "labels": None}, [[row["id"], row["groups"]] for row in record.rows()]]
-    yield _verdict("plain text", next(declared.unprintable(said, "record"), ""))
+    said = chain([{**record.facts, "labels": None}], ([row["id"], row["groups"]] for row in record.lines()))
+    problems = (problem for part in said for problem in declared.unprintable(part, "record"))
+    yield _verdict("plain text", next(problems, ""))
+    yield _verdict("time", _time_problem(record))
     yield _verdict("plan", _plan_problem(record))
     yield from _head_findings(opened, record)
     try:
@@ -141,6 +147,12 @@ def _findings(
     ):
         yield Found("", "layers", REFUSED, f"the task has '{task.layers}', and no deviation says so")
     yield from _corpus_findings(record, task, wish, settings, progress, again)
+
+
+def _time_problem(record: Record) -> str:
+    """Why the run cannot have been then; the newest of several records is shown."""
+    when = datetime.fromisoformat(record.facts["provenance"]["when"])
+    return f"the run of {when.isoformat()} has not been yet" if when > datetime.now(UTC) + CLOCKS else ""
 
 
 def _place_problem(opened: Bundle, record: Record) -> str:
@@ -258,25 +270,46 @@ def _verdict(check: str, problem: str, detail: str = "") -> Found:
 
 
 def _keep(opened: Bundle, seen: dict[Path, _Looked], wish: Wish, results: Path) -> list[Path]:
-    """Records into the results, each with its state, and the declaration beside them; nothing there is written over."""
+    """Records into the results, each with its state, and the declaration beside them; nothing there is written over.
+
+    All is checked before anything is written, and what was written of a bundle goes away if the rest cannot be.
+    """
     found = {path: records.read(path) for path in seen}
-    for record in found.values():
-        check_repeats([*records.find(results, record.facts["plan"]["id"]), record])
-    for folder in {records.folder(results, record.facts).parent for record in found.values()}:
-        declared.write(folder, opened.said)
-    kept = []
-    for path, record in found.items():
-        same = [one for one in records.find(results, record.facts["plan"]["id"]) if one.facts == record.facts]
-        written = same[0] if same else _written(record, results)
-        if again := seen[path].again:
-            state.write(written, "re-scored", again, wish.by)
-        kept.append(written.path)
-    return kept
+    plans = dict.fromkeys(record.facts["plan"]["id"] for record in found.values())
+    known = {plan: records.find(results, plan) for plan in plans}
+    check_repeats([*chain(*known.values()), *found.values()])
+    folders = {records.folder(results, record.facts).parent for record in found.values()}
+    for folder in folders:
+        declared.check_same(folder, opened.said)
+    kept: dict[Path, Record] = {}
+    with ExitStack() as undo:
+        for path, record in found.items():
+            same = [one for one in known[record.facts["plan"]["id"]] if one.facts == record.facts]
+            kept[path] = same[0] if same else _written(record, results)
+            if not same:
+                undo.callback(_remove, [kept[path].beside(ending) for ending in (*records.ENDINGS, state.ENDING)])
+        for folder in folders:
+            if not (folder / declared.FILE).is_file():
+                undo.callback(_remove, [folder / declared.FILE])
+            declared.write(folder, opened.said)
+        for path, record in kept.items():
+            if again := seen[path].again:
+                state.write(record, "re-scored", again, wish.by)
+        undo.pop_all()
+    return [record.path for record in kept.values()]
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    """Take files away again, and the folders that are empty without them."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for folder in (paths[0].parent, paths[0].parent.parent):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _written(record: Record, results: Path) -> Record:
-    with_scores = [None, *record.scores]
-    lines = [row for score in with_scores for row in record.rows(score)]
+    lines = (row for row in record.lines() if row.get("score_of", next(iter(record.scores))) in record.scores)
     replicates = {name: array for name, array in record.replicates().items() if name in record.scores}
     return records.write(results, record.facts, lines, replicates)
 

@@ -34,9 +34,8 @@ def valid_record(record: Record) -> Verdict:
 
 def rows_are_of_the_stated_test_list(record: Record) -> Verdict:
     """Every seed said something of every unit of every fold once, and these are the units that the record names."""
-    rows = record.rows()
     units: dict[tuple[str, int], list[Any]] = {}
-    for row in rows:
+    for row in (line for line in record.lines() if "score_of" not in line):
         units.setdefault((row["fold"], row["seed"]), []).append((row["id"], tuple(row["groups"])))
     lists: dict[str, list[Any]] = {}
     for (fold, seed), found in units.items():
@@ -51,7 +50,7 @@ def rows_are_of_the_stated_test_list(record: Record) -> Verdict:
     stated = {score["groups"] for score in record.scores.values()}
     if stated != {groups}:
         return False, f"rows of {groups} groups, the scores say {', '.join(map(str, sorted(stated)))}"
-    return True, f"{len(rows):,} rows, {groups} groups"
+    return True, f"{sum(map(len, units.values())):,} rows, {groups} groups"
 
 
 def replicates_give_the_intervals(record: Record) -> Verdict:

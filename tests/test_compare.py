@@ -14,6 +14,7 @@ from earbench.errors import RequestError
 from earbench.intervals import sample
 from earbench.kit.metrics.accuracy import ACCURACY
 from earbench.kit.seeds import generator
+from earbench.record import Record
 
 SPEAKERS, EACH = 30, 4
 
@@ -132,6 +133,17 @@ def test_what_cannot_be_compared_is_refused(names, said, stored, tmp_path):
     stored("two", "asr", a=heard(0.7, 1))
     with pytest.raises(RequestError, match=said):
         compare(*names, records.every(tmp_path))
+
+
+def test_of_two_encoders_with_one_name_each_can_be_asked_for(stored):
+    one, other = stored("one", a=heard(0.7, 1)), stored("two", a=heard(0.6, 1))
+    taken = {**other.facts, "upstream": {**other.facts["upstream"], "name": "one"}}
+    found = [one, Record(other.path, taken)]
+    ours, theirs = (f"one#{record.facts['upstream']['digest'][:8]}" for record in found)
+    with pytest.raises(RequestError, match=f"'one' stands for 2 different encoders\n  ask for '.*{ours[-8:]}"):
+        compare("one", theirs, found)
+    assert len(compare(ours, theirs, found)) == 1
+    assert len(compare(ours, other.path.parent.parent.name, found)) == 1
 
 
 def test_records_that_do_not_count_are_refused_with_what_keeps_them_out(stored, tmp_path):

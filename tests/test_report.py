@@ -65,15 +65,34 @@ def test_the_newest_version_of_a_task_counts_before_the_newest_record(records_of
     assert shown(KS, found) == [("fbank", 70.0)]
 
 
+def test_one_record_of_a_later_version_takes_no_column_over(records_of):
+    """Nor does it turn the column round: the version, unit and direction that most encoders have are shown."""
+    later = record_facts("c", version=999, id="c" * 16, scores={"accuracy": score(99.0, better="lower")})
+    found = board(KS, records_of(record_facts("a", accuracy=10.0), record_facts("b", accuracy=20.0), later))
+    assert [(row.upstream, len(row.cells)) for row in found.rows] == [("b", 1), ("a", 1)]
+    assert found.columns[0].better == "higher"
+
+
+def test_a_score_of_another_direction_than_its_column_is_a_footnote(records_of):
+    turned = record_facts("c", scores={"accuracy": score(1.0, better="lower"), "per": score(2.0)})
+    found = board(KS, records_of(record_facts("a"), record_facts("b", accuracy=20.0), turned))
+    row = next(row for row in found.rows if row.upstream == "c")
+    assert [*row.cells] == ["ks per"]
+    assert any("accuracy of c has another unit or direction" in note for note in found.notes)
+
+
 def test_of_two_runs_in_one_second_the_higher_number_counts(records_of):
-    one, two = records_of(record_facts(accuracy=70.0, versions={}), record_facts(accuracy=80.0))
+    one, two = records_of(record_facts(accuracy=79.5, versions={}), record_facts(accuracy=80.0))
     assert shown(KS, [two, one]) == [("fbank", 80.0)]
 
 
 def test_one_name_with_two_weights_has_two_rows(records_of):
     other = record_facts(accuracy=70.0, id="a" * 16)
     other["upstream"]["digest"] = "d" * 16
-    assert shown(KS, records_of(record_facts(), other)) == [("fbank", 80.0), ("fbank", 70.0)]
+    found = records_of(record_facts(), other, record_facts("mel", accuracy=60.0))
+    assert shown(KS, found) == [("fbank", 80.0), ("fbank", 70.0), ("mel", 60.0)]
+    titles = [row.title for row in board(KS, found).rows]
+    assert titles == [f"fbank#{found[0].facts['upstream']['digest'][:8]}", "fbank#dddddddd", "mel"]
 
 
 def test_demo_and_published_corpora_never_share_a_board(records_of):
@@ -177,6 +196,19 @@ def test_rows_are_sorted_by_the_better_direction_and_a_score_without_value_is_la
     assert [row.upstream for row in board(KS, found).rows] == order
 
 
+def test_records_of_one_plan_of_other_machines_may_differ_within_an_interval_only(records_of):
+    """Another name for the device does not switch the check off."""
+    one, near, far = records_of(
+        record_facts(accuracy=80.0),
+        record_facts(accuracy=80.5, device_name="another"),
+        record_facts(accuracy=90.0, device_name="a third"),
+    )
+    assert len(shown(KS, [one, near])) == 1
+    with pytest.raises(BenchError, match="two records of one plan differ") as caught:
+        board(KS, [one, far])
+    assert "other versions or device, but further apart than these explain" in str(caught.value.hints)
+
+
 def test_two_records_of_one_plan_that_differ_on_equal_grounds_are_an_error(records_of):
     with pytest.raises(BenchError, match="two records of one plan differ") as caught:
         board(KS, records_of(record_facts(accuracy=70.0), record_facts(accuracy=80.0)))
@@ -188,7 +220,7 @@ def test_two_records_of_one_plan_that_differ_on_equal_grounds_are_an_error(recor
     "change", [{"versions": {"torch": "2.6"}}, {"device": "cuda"}, {"device_name": "arm64"}], ids=str
 )
 def test_two_records_of_one_plan_may_differ_on_other_grounds(change, records_of):
-    assert len(shown(KS, records_of(record_facts(accuracy=70.0), record_facts(accuracy=80.0, **change)))) == 1
+    assert len(shown(KS, records_of(record_facts(accuracy=79.5), record_facts(accuracy=80.0, **change)))) == 1
 
 
 def test_two_records_of_one_plan_may_agree_and_one_may_have_more_scores(records_of):

@@ -46,6 +46,12 @@ def test_a_state_is_written_beside_the_record_and_is_no_record(record, tmp_path)
     assert json.loads(path.read_text())["states"]["re-scored"]["by"] == "the tests"
 
 
+def test_a_newer_record_that_nobody_looked_into_does_not_displace_a_reproduced_one(record, tmp_path):
+    state.write(record, "reproduced", ["accuracy"], None)
+    store(tmp_path, "one", folds=[hits([0.5] * 25)], when="2027-01-01T00:00:00+00:00")
+    assert shown(tmp_path) == "reproduced"
+
+
 def test_states_of_a_record_add_up_and_the_strongest_of_a_score_counts(record):
     state.write(record, "reproduced", ["accuracy"], None)
     state.write(record, "re-scored", ["accuracy", "other"], None)

@@ -157,3 +157,11 @@ def test_the_command_says_what_was_packed_and_what_boards_will_call_unknown(stor
         ("librispeech", "seen"),
         ("speech_commands_v1", "unknown"),
     ]
+
+
+def test_a_declared_corpus_that_nobody_has_is_refused(stored, packed, tmp_path):
+    stored()
+    with pytest.raises(RequestError, match="no corpus is called 'librispech'\n  did you mean: librispeech"):
+        packed(said=SAID | {"seen": ["librispech"]})
+    assert not (tmp_path / "b.zip").exists()
+    packed(said=SAID | {"seen": ["quesst14", "demo"], "not_seen": ["hear_gunshot"]})

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -447,3 +448,50 @@ def test_another_declaration_does_not_replace_the_one_that_is_there(whole, looke
     other = forge(whole, tmp_path / "b.zip", lambda one: one.manifest["declared"].update(contact="ben@example.org"))
     with pytest.raises(BenchError, match="has another declaration, of anna"):
         looked(other, keep=True)
+
+
+def copied(whole, out, change):
+    """A bundle of the record and, as its second, a changed copy of it."""
+    first, found = opened(whole), {}
+    second = forge(whole, out.with_name("second.zip"), change)
+    for path, number in ((whole, 1), (second, 2)):
+        for name, data in members(path).items():
+            found[name.replace("-1.", f"-{number}.")] = data
+    found.pop(MANIFEST)
+    listed = {name: {"sha256": sha256(data).hexdigest(), "bytes": len(data)} for name, data in found.items()}
+    return zipped(out, {MANIFEST: json.dumps(first.manifest | {"files": listed}).encode()} | found)
+
+
+def all_right(one):
+    answers_made_to_fit(one)
+    one.fit()
+    for name in SCORES[1:]:
+        one.facts["scores"].pop(name)
+        one.replicates.pop(name)
+    one.rows = one.main()
+
+
+def test_two_records_of_one_plan_in_one_bundle_are_held_against_each_other(whole, looked, tmp_path):
+    with pytest.raises(BenchError, match="two records of one plan differ"):
+        looked(copied(whole, tmp_path / "b.zip", all_right), corpus=False, keep=True)
+    assert left(tmp_path / "kept") == []
+
+
+def left(folder):
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+
+
+@pytest.mark.parametrize("stopped", ["state", "declared"])
+def test_nothing_is_left_of_a_bundle_that_could_not_be_kept_to_the_end(stopped, whole, looked, tmp_path, monkeypatch):
+    def full(*_):
+        raise BenchError("the disk is full")
+
+    monkeypatch.setattr(getattr(verify, stopped), "write", full)
+    with pytest.raises(BenchError, match="the disk is full"):
+        looked(whole, keep=True)
+    assert left(tmp_path / "kept") == []
+
+
+def test_a_run_of_the_future_is_refused(whole, looked, tmp_path):
+    later = forge(whole, tmp_path / "b.zip", lambda one: one.facts["provenance"].update(when="9999-12-31T00:00:00Z"))
+    assert "has not been yet" in refusals(looked(later))[0]

@@ -161,7 +161,7 @@ def _file_problem(path: Path, name: str, facts: Mapping[str, Any]) -> str | None
     if _facts(path) != facts:
         return f"{name} is not the file that the manifest lists: other bytes"
     if path.suffix in LARGEST and _too_large(path, LARGEST[path.suffix]):
-        return f"{name} would fill more than {LARGEST[path.suffix]:,} bytes"
+        return f"{name} would fill more than {LARGEST[path.suffix]:,} bytes, and memory several times over"
     return None
 
 

@@ -29,6 +29,8 @@ SHOWN = 3
 
 Stored = list[tuple[str, int, Rows]]
 """Fold, seed and the rows of both."""
+_Columns = dict[tuple[str, int], dict[str, list[Any]]]
+"""By fold and seed what rows say, name by name: a dictionary for every row would take many times the room."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +44,30 @@ class Kept:
 def kept(record: Record, task: Task) -> list[Kept]:
     """All rows of a record, those of the chosen heads first, with the scores that `task` has metrics for."""
     main = {metric.name: metric for metric in task.card.metrics if metric.name in record.scores}
-    found = [Kept(stored(line for line in record.lines() if "score_of" not in line), main)]
-    for name in (name for name in record.scores if name not in main):
-        if rows := stored(line for line in record.lines() if line.get("score_of") == name):
-            found.append(Kept(rows, {name: metric_of(task, name)}))
-    return found
+    further = [name for name in record.scores if name not in main]
+    columns: dict[str | None, _Columns] = {name: {} for name in (None, *further)}
+    for line in record.lines():
+        if (name := line.get("score_of")) in columns:
+            _add(columns[name], line)
+    found = [Kept(_stored(columns[None]), main)]
+    return [*found, *(Kept(_stored(columns[one]), {one: metric_of(task, one)}) for one in further if columns[one])]
 
 
 def stored(lines: Iterable[Mapping[str, Any]]) -> Stored:
     """Lines of a rows file as rows again, fold by fold and seed by seed."""
-    found: dict[tuple[str, int], dict[str, list[Any]]] = {}
+    found: _Columns = {}
     for line in lines:
-        columns = found.setdefault((line["fold"], line["seed"]), {name: [] for name in line})
-        for name, values in columns.items():
-            values.append(line[name])
-    return [(fold, seed, _rows(columns)) for (fold, seed), columns in found.items()]
+        _add(found, line)
+    return _stored(found)
+
+
+def _add(columns: _Columns, line: Mapping[str, Any]) -> None:
+    for name, values in columns.setdefault((line["fold"], line["seed"]), {name: [] for name in line}).items():
+        values.append(line[name])
+
+
+def _stored(columns: _Columns) -> Stored:
+    return [(fold, seed, _rows(some)) for (fold, seed), some in columns.items()]
 
 
 def from_rows(record: Record, task: Task, some: Kept) -> str:

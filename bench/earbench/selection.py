@@ -123,9 +123,8 @@ def _within(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     values = one["value"], other["value"]
     if None in values:
         return False
-    if any(
-        some["low"] is not None and some["low"] <= value <= some["high"] for some in (one, other) for value in values
-    ):
+    pairs = zip((one, other), reversed(values), strict=True)
+    if any(score["low"] is not None and score["low"] <= value <= score["high"] for score, value in pairs):
         return True
     lowest, highest = one.get("bounds", (None, None))
     whole = max(map(abs, values)) if lowest is None or highest is None else highest - lowest

@@ -97,8 +97,8 @@ def scores_are_those_of_the_task(record: Record) -> Verdict:
         return False, f"'{record.task}' has no score called {', '.join(unknown)}: {', '.join((*must, *may))}"
     if found != [name for name in (*must, *may) if name in found]:
         return False, f"the scores stand in another order than those of the task: {', '.join((*must, *may))}"
-    kept = {name for some in rescore.kept(record, task) for name in some.scores}
-    bare = [name for name in found if name not in kept]
+    kept = {line.get("score_of") for line in record.lines()}
+    bare = [name for name in found if name not in kept and (name not in must or None not in kept)]
     return not bare, f"there are no rows of {', '.join(bare)}" if bare else ", ".join(found)
 
 

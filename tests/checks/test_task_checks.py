@@ -233,7 +233,20 @@ class OneFrameTooFar(EveryFrame):
         return itertools.repeat([0, count])
 
 
+class RowsTurned(KeywordSpotting):
+    def rows(self, split, predictions):
+        found = super().rows(split, predictions)
+        arrays = {name: values[::-1] for name, values in found.arrays.items()}
+        return replace(found, ids=found.ids[::-1], groups=found.groups[::-1], arrays=arrays)
+
+
+class TrialsForNothing(KeywordSpotting):
+    trials = True
+
+
 CASES = [
+    (RowsTurned, "rows are of the clips in their order"),
+    (TrialsForNothing, "rows are of the clips in their order"),
     (DecodingsOfTheLoss, "facts fit together"),
     (AnswersOncePerClip, "every clip has a target"),
     (OneFrameTooFar, "batches hold valid indices"),

@@ -321,7 +321,7 @@ def layered(*scores, choice="each", **changes):
         for layer, (value, low, high) in enumerate(scores)
     ]
     facts = {"layers": {"choice": choice, "each": each}, "task": {"name": "asr", "demo": False, "version": 1}}
-    return records.Record(Path("x-1.json"), facts | {"provenance": {"when": ""}})
+    return records.Record(Path("x-1.json"), facts | {"provenance": {"when": "2026-01-01T00:00:00+00:00"}})
 
 
 def test_layers_that_their_intervals_do_not_tell_apart_look_alike():

@@ -21,7 +21,7 @@ def latex(board: Board) -> str:
     width = len(board.columns) + 1
     head = ["encoder", *(escaped(column.title) + ARROWS[column.better] for column in board.columns)]
     lines = [rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}", r"\toprule", _line(head), r"\midrule"]
-    lines += [_line([escaped(row.upstream), *_cells(row, board.columns)]) for row in board.rows]
+    lines += [_line([escaped(row.title), *_cells(row, board.columns)]) for row in board.rows]
     if board.published:
         title = escaped(f"{NOT_RUN}. Source: {board.published.source}")
         lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\emph{{{title}}}}} \\"]

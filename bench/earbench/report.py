@@ -64,7 +64,7 @@ def table(board: Board, style: str = "simple") -> str:
 def _marked(row: Row, columns: Sequence[Column]) -> Iterator[str]:
     """Name and scores of a row as Markdown."""
     of_all = noted_of_all(row)
-    yield f"{escapes.markdown(row.upstream)}{_raised(of_all)}"
+    yield f"{escapes.markdown(row.title)}{_raised(of_all)}"
     for cell in (row.cells.get(column.title) for column in columns):
         own = [note for note in cell.notes if note not in of_all] if cell else []
         yield f"{cell_text(cell, MARKS)}{_raised(own)}"
@@ -72,7 +72,7 @@ def _marked(row: Row, columns: Sequence[Column]) -> Iterator[str]:
 
 def _unmarked(row: Row, columns: Sequence[Column]) -> Iterator[str]:
     """The same for a terminal."""
-    yield escapes.one_line(row.upstream)
+    yield escapes.one_line(row.title)
     yield from (cell_text(row.cells.get(column.title), {}) for column in columns)
 
 

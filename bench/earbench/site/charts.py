@@ -17,7 +17,7 @@ def points(table: Table) -> dict[str, Any]:
     board = table.board
     columns = [column for column in board.columns if any(_triple(row, column) for row in board.rows)]
     return {
-        "encoders": [{"name": line.name, "link": line.link, "twin": line.twin} for line in table.lines],
+        "encoders": [{"name": line.title, "link": line.link, "twin": line.twin} for line in table.lines],
         "scores": [_score(board, column) for column in columns],
         "costs": [_cost(board, name) for name in COSTS],
     }

@@ -41,9 +41,12 @@ class Fact:
 
 @dataclass(frozen=True)
 class Line:
-    """A row: an encoder, its page, a cell or None for every column, facts by name, and the notes of all its cells."""
+    """A row: an encoder, its title on this board, its page, a cell or None for every column, facts by name, and the
+    notes of all its cells.
+    """
 
     name: str
+    title: str
     link: str
     twin: bool
     cells: tuple[Shown | None, ...]
@@ -134,7 +137,7 @@ def _line(
     cells = tuple(
         shown(row.cells.get(column.title), shared[column.title], said[column.title] | notes) for column in columns
     )
-    return Line(row.upstream, link, row.upstream.endswith(TWIN), cells, _facts(row), tuple(sorted(notes)))
+    return Line(row.upstream, row.title, link, row.upstream.endswith(TWIN), cells, _facts(row), tuple(sorted(notes)))
 
 
 def _noted(board: Board) -> tuple[tuple[int, ...], dict[str, tuple[int, ...]]]:

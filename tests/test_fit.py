@@ -329,7 +329,7 @@ def test_one_that_ended_at_its_first_judgement_counts_as_the_worst_there_can_be(
     task = Colours(select=select)
     found = fits(bench(tmp_path, rates(1e-1, 1e-2, finite=True), task), quiet)
     assert [(one.valid, one.step, len(one.curve)) for one in found] == [(value, 10, 1)] * 2
-    assert best_of(task, {one.recipe: one.valid for one in found}) == 0
+    assert best_of(task, {one.recipe: [one.valid] for one in found}) == 0
 
 
 def saying(scores):

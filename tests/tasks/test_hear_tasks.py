@@ -516,7 +516,7 @@ def test_the_real_folder_of_spoken_digits_runs_to_the_end_from_its_archive(tmp_p
     (tmp_path / "root" / archive.name).write_bytes(archive.read_bytes())
     record = ran(tmp_path / "root", settings, quiet, "hear:spoken_digit-1.0.9-small")
     assert record.facts["task"]["name"] == "hear-spoken_digit-1.0.9-small"
-    assert record.path.parent.name == "hear-spoken_digit-1.0.9-small-v1"
+    assert record.path.parent.name == "hear-spoken_digit-1.0.9-small-v2"
     assert record.facts["labels"] == [str(digit) for digit in range(10)]
     assert set(record.scores) == {"top1_acc", "top1_acc_knn", "top1_acc_logistic"}
     assert record.scores["top1_acc"]["groups"] == 100

@@ -16,7 +16,9 @@ from earbench.pretrain.loop import Run, Schedule, train
 from earbench.pretrain.speech import gather
 
 README = Path(__file__).parents[2] / "upstreams" / "earbench_upstreams" / "README.md"
-NAMES = sorted(set(registry.names("upstream")) - {"features", "hear", "hf", "py", "s3prl", "torchaudio"})
+NAMES = sorted(
+    set(registry.names("upstream")) - {*["features", "hear", "hear_alone", "hf", "py", "s3prl", "torchaudio"]}
+)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import wavfile
 
 Wave = np.ndarray[Any, np.dtype[np.float64]]
 HOME = Path("hear-2021.0.6", "tasks")
@@ -57,6 +56,8 @@ def describe(
 
 def _save(path: Path, wave: Wave) -> None:
     """16-bit PCM, full scale 32767 on both sides."""
+    from scipy.io import wavfile  # not at the top: `bench list` answers at once
+
     wavfile.write(path, 16_000, np.round(np.clip(wave, -1.0, 1.0) * 32767).astype(np.int16))
 
 

@@ -18,8 +18,6 @@ from earbench.pretrain.speech import gather
 README = Path(__file__).parents[2] / "upstreams" / "earbench_upstreams" / "README.md"
 SCHEMES = {"features", "hear", "hear_alone", "hf", "py", "s3prl", "torchaudio"}
 NAMES = sorted(set(registry.names("upstream")) - SCHEMES)
-    set(registry.names("upstream")) - {*["features", "hear", "hear_alone", "hf", "py", "s3prl", "torchaudio"]}
-)
 
 
 @pytest.fixture(scope="module")

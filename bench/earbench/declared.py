@@ -15,7 +15,7 @@ from typing import Any
 
 import jsonschema
 
-from earbench import files, registry
+from earbench import files, registry, words
 from earbench.errors import BenchError, RequestError
 from earbench.record import Record, schema
 
@@ -121,17 +121,11 @@ def from_toml(path: Path) -> dict[str, Any]:
 
 def unprintable(value: Any, where: str) -> Iterator[str]:
     """Text within plain data that holds HTML or control characters, by where it stands."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from unprintable(str(key), f"{where}, a name")
-            yield from unprintable(inner, f"{where}/{key}" if str(key).isprintable() else where)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from unprintable(inner, where)
-    elif isinstance(value, str) and TAG.search(value):
-        yield f"{where} holds HTML: {value[:60]!r}"
-    elif isinstance(value, str) and not value.replace("\n", " ").replace("\t", " ").isprintable():
-        yield f"{where} holds control characters: {value[:60]!r}"
+    for place, text in words.texts(value, where):
+        if TAG.search(text):
+            yield f"{place} holds HTML: {text[:60]!r}"
+        elif not text.replace("\n", " ").replace("\t", " ").isprintable():
+            yield f"{place} holds control characters: {text[:60]!r}"
 
 
 def check_same(folder: Path, said: Declared) -> None:

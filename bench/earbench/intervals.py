@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,8 @@ def sample(metric: Metric, rows: Rows, *names: object) -> Sampled:
     draws = generator("bootstrap", *names).multinomial(count, np.full(count, 1 / count), REPLICATES).astype(float)
     value = metric.value(rows, np.ones(len(rows)))
     replicates = np.array([metric.value(rows, _weights(draw, members)) for draw in draws])
-    error = _jackknife(metric, rows, members, count) if count < FEW else _spread(replicates, count)
+    few = count < FEW
+    error = _jackknife(metric, rows, members, count) if few else math.sqrt(resampled_variance(replicates, count, 1))
     return Sampled(value, replicates, error, count)
 
 
@@ -181,12 +183,6 @@ def _jackknifed(folds: Sequence[Sampled]) -> float:
     if all(fold.groups == 1 for fold in folds):
         return float(np.var([fold.value for fold in folds], ddof=1)) / len(folds)
     return sum(fold.error**2 for fold in folds) / len(folds) ** 2
-
-
-def _spread(replicates: Array, count: int) -> float:
-    """The standard error, freed of what a resample of few groups varies too little."""
-    found = replicates[np.isfinite(replicates)]
-    return float(found.std(ddof=1) * np.sqrt(count / (count - 1))) if len(found) > 1 else float("nan")
 
 
 def _members(rows: Rows) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:

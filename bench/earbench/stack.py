@@ -97,9 +97,9 @@ class Stack:
         """
         if self.batches > 1:
             self.gradient.div_(self.batches)
-        self._clip()
+        unsound = self._clip()
         for row in range(len(self.recipes)):
-            self._move(row)
+            self._move(row, unsound[row, 0])
         self.batches = 0
 
     def outputs(self, x: Tensor, lengths: Tensor | None) -> list[Tensor]:
@@ -163,7 +163,6 @@ class Stack:
         """The norms as a column on the device, so that a step copies nothing to it."""
         self.recipes = list(recipes)
         self._norms = torch.tensor([[recipe.clip or float("inf")] for recipe in recipes], device=self.device)
-        self._unsound = torch.zeros_like(self.steps)
 
     def _named(self, weights: Tensor) -> dict[str, Tensor]:
         """`weights` as parameters by name, each [recipe, ...]."""
@@ -183,20 +182,21 @@ class Stack:
         loss: Tensor = functional_call(self._loss, {f"probe.{name}": value for name, value in weights.items()}, batch)
         return loss
 
-    def _clip(self) -> None:
-        """Clip as torch's clip_grad_norm_, and note which recipes have a gradient that is not finite."""
+    def _clip(self) -> Tensor:
+        """Clip as torch's clip_grad_norm_; and which gradients are not finite, as 1 or 0, [recipe, 1]."""
         norm = self.gradient.norm(dim=1, keepdim=True)
-        self._unsound = (~norm.isfinite()).float()
         if any(recipe.clip for recipe in self.recipes):
             self.gradient.mul_((self._norms / (norm + 1e-6)).clamp_max(1.0))
+        unsound: Tensor = (~norm.isfinite()).float()
+        return unsound
 
-    def _move(self, row: int) -> None:
+    def _move(self, row: int, unsound: Tensor) -> None:
         """Let torch's own optimiser move a recipe: Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or SGD."""
         recipe = self.recipes[row]
         own = (self.weights, self.gradient, self.first, self.second, self.steps)
         weights, gradient, first, second, steps = ([tensor[row]] for tensor in own)
         facts: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "maximize": False}
-        facts |= {"fused": True, "found_inf": self._unsound[row, 0]}
+        facts |= {"fused": True, "found_inf": unsound}
         if recipe.optimiser == "sgd":
             sgd(weights, gradient, [None], **facts, momentum=0.0, dampening=0.0, nesterov=False)
         else:

@@ -36,16 +36,27 @@ def problem(text: str) -> str:
 
 
 def problems(value: Any, where: str) -> Iterator[str]:
-    """What cannot be shown of all text in plain data, names of entries too, each with where it stands."""
+    """What cannot be shown of all text in plain data, each with where it stands."""
+    for place, text in texts(value, where):
+        if said := problem(text):
+            yield f"{place} {said}: {text[:60]!a}"
+
+
+def texts(value: Any, where: str) -> Iterator[tuple[str, str]]:
+    """All text in plain data, names of entries too, each behind where it stands.
+
+    >>> list(texts({"a": ["b", 1]}, "all"))
+    [('all, a name', 'a'), ('all/a', 'b')]
+    """
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from problems(str(key), f"{where}, a name")
-            yield from problems(inner, f"{where}/{key}" if not problem(str(key)) else where)
+            yield f"{where}, a name", str(key)
+            yield from texts(inner, where if problem(str(key)) else f"{where}/{key}")
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from problems(inner, where)
-    elif isinstance(value, str) and (said := problem(value)):
-        yield f"{where} {said}: {value[:60]!a}"
+            yield from texts(inner, where)
+    elif isinstance(value, str):
+        yield where, value
 
 
 def _marked(text: str) -> Iterator[tuple[str, int]]:
